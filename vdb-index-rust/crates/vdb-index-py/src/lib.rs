@@ -1,0 +1,32 @@
+//! The Python face of `vdb-index`: take arrays apart, let go of the interpreter, call, convert the error.
+//!
+//! Nothing here knows a distance, and nothing is unsafe. A panic below becomes `vdb_core.errors.PluginError`.
+#![deny(unsafe_code)]
+
+mod arrays;
+mod error;
+mod index;
+mod observer;
+
+use pyo3::prelude::*;
+
+/// Native part of `vdb_index_rust`; `_native.pyi` describes it.
+#[pymodule]
+mod _native {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::index::{Index, build_brute, load_brute};
+
+    /// The instruction set of the kernels that this CPU gets.
+    #[pyfunction]
+    fn instruction_set() -> &'static str {
+        vdb_index::kernels::Kernels::best().isa.as_str()
+    }
+
+    /// Panic on purpose, behind the same barrier as everything else: the tests' proof that it holds.
+    #[pyfunction]
+    fn panic_on_purpose(py: Python<'_>) -> PyResult<()> {
+        crate::error::guarded(py, || crate::index::out_of_bounds(&[]))
+    }
+}

@@ -1,0 +1,217 @@
+//! Distances of one query, or of a panel of 32, against rows picked by slot.
+//!
+//! ```text
+//! scalar   plain loops, no intrinsics: the oracle of the others
+//! generic  one algorithm over the `Vector` trait
+//! avx2     Vector = 8 lanes    needs avx2 and fma
+//! avx512   Vector = 16 lanes   needs avx512f
+//! neon     Vector = 4 lanes    every aarch64 CPU
+//! ```
+//!
+//! The CPU is asked once ([`Kernels::best`]); a search carries the chosen table along.
+//!
+//! A *panel* holds 32 vectors crosswise, so that one load brings the same dimension of all of them:
+//!
+//! ```text
+//! panel[d * 32 + lane] = vector[lane][d]        lanes without a vector are zero
+//! ```
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod generic;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use crate::matrix::Matrix;
+
+/// Vectors side by side in a [`Panel`].
+pub const PANEL: usize = 32;
+
+/// One raw value for each lane of a panel.
+pub type Lanes = [f32; PANEL];
+
+/// Instruction sets that have kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Plain Rust, on every CPU.
+    Scalar,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+    /// The vector unit of every aarch64 CPU.
+    Neon,
+}
+
+impl Isa {
+    /// All of them, slowest first.
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
+
+    /// Name as shown in statistics and in `VDB_REQUIRE_ISA` of the tests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `out[i]` = raw value of `query` and row `slots[i]`.
+pub type RowsKernel = fn(query: &[f32], rows: Matrix<'_>, slots: &[u32], out: &mut [f32]);
+/// `out[i][lane]` = raw value of the panel's vector `lane` and row `slots[i]`.
+pub type PanelKernel = fn(panel: &Panel, rows: Matrix<'_>, slots: &[u32], out: &mut [Lanes]);
+/// Raw value of two vectors in float64, the same to the bit on every CPU.
+pub type ExactKernel = fn(a: &[f32], b: &[f32]) -> f64;
+/// Bit `lane` = `values[lane] - scale[lane] * norm` is not greater than `limit[lane]` (NaN counts as not greater).
+pub type ScreenKernel = fn(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32;
+
+/// The functions of one instruction set. All of them check lengths; none trusts its caller.
+///
+/// Raw values: `dot` is `a·b`, `l2` is `|a - b|²`. Float32 results carry rounding errors within the bounds of
+/// the `bounds` module, whatever the order of summation.
+pub struct Kernels {
+    /// Which instruction set this is.
+    pub isa: Isa,
+    /// Inner products of one query.
+    pub dot_rows: RowsKernel,
+    /// Squared distances of one query.
+    pub l2_rows: RowsKernel,
+    /// Inner products of a panel.
+    pub dot_panel: PanelKernel,
+    /// Squared distances of a panel.
+    pub l2_panel: PanelKernel,
+    /// Inner product in float64.
+    pub dot_exact: ExactKernel,
+    /// Squared distance in float64.
+    pub l2_exact: ExactKernel,
+    /// Which lanes of a panel pass a limit.
+    pub screen: ScreenKernel,
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernels").field(&self.isa).finish()
+    }
+}
+
+impl Kernels {
+    /// The fastest table that this CPU can run; the CPU is asked once in the life of the process.
+    pub fn best() -> &'static Kernels {
+        static BEST: OnceLock<&'static Kernels> = OnceLock::new();
+        BEST.get_or_init(|| Isa::ALL.iter().rev().find_map(|&isa| Self::of(isa)).unwrap_or(&scalar::KERNELS))
+    }
+
+    /// The table of an instruction set, if this CPU has it.
+    pub fn of(isa: Isa) -> Option<&'static Kernels> {
+        match isa {
+            Isa::Scalar => Some(&scalar::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))
+                .then_some(&avx2::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => is_x86_feature_detected!("avx512f").then_some(&avx512::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Some(&neon::KERNELS),
+            #[allow(unreachable_patterns, reason = "reached only for the other architecture's sets")]
+            _ => None,
+        }
+    }
+}
+
+/// Up to 32 vectors, crosswise; see the module's drawing.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    values: Vec<f32>,
+    lanes: usize,
+}
+
+impl Panel {
+    /// Lay up to [`PANEL`] vectors of `dim` values crosswise; more than that are left out.
+    ///
+    /// # Allocates
+    /// `dim * 32` values.
+    pub fn pack<'v>(vectors: impl IntoIterator<Item = &'v [f32]>, dim: usize) -> Self {
+        let mut values = vec![0.0; dim * PANEL];
+        let mut lanes = 0;
+        for (lane, vector) in vectors.into_iter().take(PANEL).enumerate() {
+            for (place, &value) in values.iter_mut().skip(lane).step_by(PANEL).zip(vector) {
+                *place = value;
+            }
+            lanes = lane + 1;
+        }
+        Self { values, lanes }
+    }
+
+    /// How many lanes hold a vector.
+    #[inline]
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Values a vector.
+    #[inline]
+    pub fn dim(&self) -> usize {
+        self.values.len() / PANEL
+    }
+
+    #[inline]
+    fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+/// Sum of products in float64. Each product of two float32 is exact, so that contracting to FMA changes nothing;
+/// the eight partial sums and their order are part of the result and the same on every CPU.
+#[inline(always)]
+fn dot_exact(a: &[f32], b: &[f32]) -> f64 {
+    exact_sum(a, b, |x, y| x * y)
+}
+
+/// Sum of squared differences in float64, in the order of [`dot_exact`]; never contracted to FMA.
+#[inline(always)]
+fn l2_exact(a: &[f32], b: &[f32]) -> f64 {
+    exact_sum(a, b, |x, y| (x - y) * (x - y))
+}
+
+#[inline(always)]
+fn exact_sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut sums = [0.0f64; 8];
+    let (a_blocks, a_rest) = a.as_chunks::<8>();
+    let (b_blocks, b_rest) = b.as_chunks::<8>();
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..8 {
+            sums[lane] += term(f64::from(x[lane]), f64::from(y[lane]));
+        }
+    }
+    for (lane, (&x, &y)) in a_rest.iter().zip(b_rest).enumerate() {
+        sums[lane] += term(f64::from(x), f64::from(y));
+    }
+    ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+}
+
+#[inline(always)]
+fn screen(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32 {
+    let mut mask = 0;
+    for lane in 0..PANEL {
+        let greater = values[lane] - scale[lane] * norm > limit[lane];
+        mask |= u32::from(!greater) << lane;
+    }
+    mask
+}

@@ -1,0 +1,59 @@
+//! Plain loops: what the other kernels are tested against, and what runs where there is no vector unit we know.
+
+use super::{Isa, Kernels, Lanes, PANEL, Panel};
+use crate::matrix::Matrix;
+
+pub(super) static KERNELS: Kernels = Kernels {
+    isa: Isa::Scalar,
+    dot_rows: |query, rows, slots, out| each_row(query, rows, slots, out, dot),
+    l2_rows: |query, rows, slots, out| each_row(query, rows, slots, out, l2),
+    dot_panel: |panel, rows, slots, out| each_lane(panel, rows, slots, out, |sum, a, b| sum + a * b),
+    l2_panel: |panel, rows, slots, out| {
+        each_lane(panel, rows, slots, out, |sum, a, b| sum + (a - b) * (a - b))
+    },
+    dot_exact: super::dot_exact,
+    l2_exact: super::l2_exact,
+    screen: super::screen,
+};
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+fn l2(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
+}
+
+fn each_row(
+    query: &[f32],
+    rows: Matrix<'_>,
+    slots: &[u32],
+    out: &mut [f32],
+    raw: impl Fn(&[f32], &[f32]) -> f32,
+) {
+    assert_eq!(query.len(), rows.dim(), "a query has as many values as a row");
+    assert_eq!(slots.len(), out.len(), "one result a slot");
+    for (&slot, value) in slots.iter().zip(out) {
+        *value = raw(query, rows.row(slot));
+    }
+}
+
+fn each_lane(
+    panel: &Panel,
+    rows: Matrix<'_>,
+    slots: &[u32],
+    out: &mut [Lanes],
+    add: impl Fn(f32, f32, f32) -> f32,
+) {
+    assert_eq!(panel.dim(), rows.dim(), "a panel has as many values as a row");
+    assert_eq!(slots.len(), out.len(), "one result a slot");
+    let (crosswise, _) = panel.values().as_chunks::<PANEL>();
+    for (&slot, sums) in slots.iter().zip(out) {
+        *sums = [0.0; PANEL];
+        for (lanes, &value) in crosswise.iter().zip(rows.row(slot)) {
+            for (sum, &lane) in sums.iter_mut().zip(lanes) {
+                *sum = add(*sum, lane, value);
+            }
+        }
+    }
+}

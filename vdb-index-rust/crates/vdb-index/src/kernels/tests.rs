@@ -1,0 +1,175 @@
+//! Every instruction set against the scalar loops and against float64.
+//!
+//! `VDB_REQUIRE_ISA` (a comma-separated list such as `avx2,avx512`) names the sets that must be present: a test
+//! machine that lacks one fails instead of passing on nothing.
+
+use super::{Isa, Kernels, Lanes, PANEL, Panel};
+use crate::matrix::Matrix;
+use crate::rng::Rng;
+
+fn present() -> Vec<&'static Kernels> {
+    let found: Vec<_> = Isa::ALL.iter().filter_map(|&isa| Kernels::of(isa)).collect();
+    let required = std::env::var("VDB_REQUIRE_ISA").unwrap_or_default();
+    for name in required.split(',').filter(|name| !name.is_empty()) {
+        assert!(
+            found.iter().any(|kernels| kernels.isa.as_str() == name),
+            "VDB_REQUIRE_ISA asks for {name}, which this CPU or build does not have"
+        );
+    }
+    found
+}
+
+fn random(rng: &mut Rng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| (rng.below(2_000_001) as f32 - 1_000_000.0) / 1_000_000.0).collect()
+}
+
+fn close(value: f32, oracle: f32, magnitude: f32) -> bool {
+    (value.is_nan() && oracle.is_nan()) || value == oracle || (value - oracle).abs() <= 1e-5 * magnitude
+}
+
+fn compare(kernels: &Kernels, rows: Matrix<'_>, queries: &[Vec<f32>]) {
+    let oracle = Kernels::of(Isa::Scalar).unwrap();
+    let n = rows.rows();
+    // Not in order, and one row twice: kernels gather.
+    let slots: Vec<u32> = (0..n).rev().chain([0]).map(|slot| slot as u32).collect();
+    let magnitude = rows.dim() as f32 * 4.0;
+    let panel = Panel::pack(queries.iter().map(Vec::as_slice), rows.dim());
+    for (kernel, of_panel, expected) in [
+        (kernels.dot_rows, kernels.dot_panel, oracle.dot_rows),
+        (kernels.l2_rows, kernels.l2_panel, oracle.l2_rows),
+    ] {
+        let mut lanes = vec![[f32::NAN; PANEL]; slots.len()];
+        of_panel(&panel, rows, &slots, &mut lanes);
+        for (lane, query) in queries.iter().enumerate() {
+            let mut values = vec![0.0; slots.len()];
+            let mut oracle_values = vec![0.0; slots.len()];
+            kernel(query, rows, &slots, &mut values);
+            expected(query, rows, &slots, &mut oracle_values);
+            for i in 0..slots.len() {
+                let context = (kernels.isa, rows.dim(), slots[i], values[i], oracle_values[i]);
+                assert!(close(values[i], oracle_values[i], magnitude), "rows {context:?}");
+                assert!(
+                    close(lanes[i][lane], oracle_values[i], magnitude),
+                    "panel {context:?} {}",
+                    lanes[i][lane]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn agree_with_the_scalar_loops_for_every_length_and_alignment() {
+    let mut rng = Rng::new(1, 0);
+    for kernels in present() {
+        for dim in (1..=2 * 2 * 16 + 1).chain([384, 1000]) {
+            for shift in 0..3 {
+                let n = 15;
+                let data = random(&mut rng, shift + n * dim);
+                let query_data: Vec<Vec<f32>> = (0..3).map(|_| random(&mut rng, dim)).collect();
+                compare(kernels, Matrix::new(&data[shift..], n, dim).unwrap(), &query_data);
+            }
+        }
+    }
+}
+
+#[test]
+fn agree_on_nan_and_infinity() {
+    for kernels in present() {
+        for dim in [1, 3, 8, 15, 16, 17, 33, 65] {
+            for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, 1e-40] {
+                for place in [0, dim / 2, dim - 1] {
+                    let mut data = vec![0.5; 6 * dim];
+                    data[2 * dim + place] = special;
+                    let mut query = vec![1.0; dim];
+                    compare(kernels, Matrix::new(&data, 6, dim).unwrap(), &[query.clone()]);
+                    query[place] = special;
+                    compare(kernels, Matrix::new(&data, 6, dim).unwrap(), &[query]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn work_on_columns_of_wider_rows() {
+    let mut rng = Rng::new(2, 0);
+    let data = random(&mut rng, 9 * 40);
+    let wide = Matrix::new(&data, 9, 40).unwrap();
+    for kernels in present() {
+        for (start, dim) in [(0, 7), (3, 8), (5, 16), (1, 39)] {
+            compare(
+                kernels,
+                wide.columns(start, dim).unwrap(),
+                &[random(&mut rng, dim), random(&mut rng, dim)],
+            );
+        }
+    }
+}
+
+#[test]
+fn full_panels_and_no_slots() {
+    let mut rng = Rng::new(3, 0);
+    let data = random(&mut rng, 30 * 20);
+    let rows = Matrix::new(&data, 30, 20).unwrap();
+    let queries: Vec<Vec<f32>> = (0..PANEL).map(|_| random(&mut rng, 20)).collect();
+    for kernels in present() {
+        compare(kernels, rows, &queries);
+        (kernels.dot_rows)(&queries[0], rows, &[], &mut []);
+        (kernels.dot_panel)(&Panel::pack([], 20), rows, &[], &mut []);
+    }
+}
+
+#[test]
+fn exact_values_are_the_same_to_the_bit_everywhere() {
+    let mut rng = Rng::new(4, 0);
+    let oracle = Kernels::of(Isa::Scalar).unwrap();
+    for dim in 0..70 {
+        let a = random(&mut rng, dim);
+        let b = random(&mut rng, dim);
+        let dot: f64 = a.iter().zip(&b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
+        let l2: f64 = a.iter().zip(&b).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2)).sum();
+        assert!(((oracle.dot_exact)(&a, &b) - dot).abs() < 1e-13);
+        assert!(((oracle.l2_exact)(&a, &b) - l2).abs() < 1e-13);
+        for kernels in present() {
+            assert_eq!((kernels.dot_exact)(&a, &b).to_bits(), (oracle.dot_exact)(&a, &b).to_bits());
+            assert_eq!((kernels.l2_exact)(&a, &b).to_bits(), (oracle.l2_exact)(&a, &b).to_bits());
+        }
+    }
+}
+
+#[test]
+fn screens_agree_and_let_nan_pass() {
+    let values: Lanes = std::array::from_fn(|lane| match lane % 5 {
+        0 => f32::NAN,
+        1 => f32::INFINITY,
+        2 => f32::NEG_INFINITY,
+        _ => lane as f32,
+    });
+    let scale: Lanes = std::array::from_fn(|lane| if lane == 7 { f32::INFINITY } else { 0.5 });
+    let limit: Lanes = [10.0; PANEL];
+    for kernels in present() {
+        let mask = (kernels.screen)(&values, &scale, 2.0, &limit);
+        for lane in 0..PANEL {
+            let greater = values[lane] - scale[lane] * 2.0 > 10.0;
+            let expected = !greater;
+            assert_eq!(mask >> lane & 1 == 1, expected, "{:?} lane {lane}", kernels.isa);
+        }
+        assert_eq!(mask & 1, 1);
+        assert_eq!(mask >> 1 & 1, 0);
+    }
+}
+
+#[test]
+#[should_panic(expected = "as many values as a row")]
+fn a_query_of_another_length_never_reaches_memory() {
+    let data = [0.0; 8];
+    (Kernels::best().dot_rows)(&[0.0; 3], Matrix::new(&data, 2, 4).unwrap(), &[0], &mut [0.0]);
+}
+
+#[test]
+#[should_panic(expected = "range")]
+fn a_slot_past_the_end_never_reaches_memory() {
+    let data = [0.0; 8];
+    (Kernels::best().dot_rows)(&[0.0; 4], Matrix::new(&data, 2, 4).unwrap(), &[2], &mut [0.0]);
+}

@@ -1,0 +1,48 @@
+//! Nearest-neighbour indexes over float32 rows that the caller owns.
+//!
+//! An index never copies the rows: it is built over a [`Matrix`] view, and every search is handed the same view
+//! again. Rows are known by number (a *slot*); ids, deletions and durability belong to the caller.
+//!
+//! ```text
+//! error, metric, matrix, bitmap, rng      words of the domain; no algorithm
+//! kernels                                 distances of one query or 32 against many rows, one table a CPU
+//! bounds, topk, scan                      float32 scan with a proven error bound, float64 re-rank: exact results
+//! pool, watch                             threads, progress, cancellation
+//! kmeans, lists, coarse, pq               what the inverted-file indexes are made of
+//! npy, store                              .npy arrays and index.json, checked on the way in
+//! brute, ivf_flat, ivf_pq                 the indexes
+//! ```
+//!
+//! A module uses only modules above it. Nothing in this crate knows Python.
+
+pub mod bitmap;
+mod bounds;
+pub mod brute;
+//mod coarse;
+pub mod error;
+//pub mod ivf_flat;
+//pub mod ivf_pq;
+pub mod kernels;
+//pub mod kmeans;
+//mod lists;
+pub mod matrix;
+pub mod metric;
+//pub mod npy;
+pub mod pool;
+//pub mod pq;
+mod results;
+mod rng;
+mod scan;
+//mod store;
+mod topk;
+pub mod watch;
+
+pub use bitmap::Bitmap;
+pub use brute::Brute;
+pub use error::{Error, Result};
+//pub use ivf_flat::{IvfFlat, IvfFlatOptions};
+//pub use ivf_pq::{IvfPq, IvfPqOptions};
+pub use matrix::Matrix;
+pub use metric::Metric;
+pub use results::{NO_SLOT, Neighbours};
+pub use watch::{Observer, Unobserved};

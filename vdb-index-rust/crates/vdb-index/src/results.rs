@@ -1,0 +1,64 @@
+//! What a search returns.
+
+use crate::error::{Error, Result};
+
+/// Padding where fewer than `k` rows could be returned.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// The nearest rows of each query, closest first.
+///
+/// # Invariants
+/// `slots.len() == distances.len() == queries * k`; places without a row hold [`NO_SLOT`] and `+inf`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Neighbours {
+    /// Row numbers, `k` a query.
+    pub slots: Vec<u32>,
+    /// Distances, `k` a query, ascending.
+    pub distances: Vec<f32>,
+    /// Places a query.
+    pub k: usize,
+}
+
+impl Neighbours {
+    /// Room for `queries * k` places, all padding.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] when so much cannot be addressed.
+    pub(crate) fn empty(queries: usize, k: usize) -> Result<Self> {
+        let places =
+            queries.checked_mul(k).filter(|&places| places <= isize::MAX as usize / 8).ok_or_else(|| {
+                Error::Parameter {
+                    name: "k",
+                    expected: "queries * k that fits memory".to_owned(),
+                    received: format!("{queries} * {k}"),
+                }
+            })?;
+        Ok(Self { slots: vec![NO_SLOT; places], distances: vec![f32::INFINITY; places], k })
+    }
+
+    /// Both rows of places of each query, for threads to fill.
+    pub(crate) fn rows_mut(&mut self) -> Vec<(&mut [u32], &mut [f32])> {
+        if self.k == 0 {
+            return Vec::new();
+        }
+        self.slots.chunks_exact_mut(self.k).zip(self.distances.chunks_exact_mut(self.k)).collect()
+    }
+}
+
+/// Order in float64, NaN last, ties to the smaller slot; write the first places of one query.
+pub(crate) fn write_best(found: &mut [(f64, u32)], slots: &mut [u32], distances: &mut [f32]) {
+    let order = |a: &(f64, u32), b: &(f64, u32)| {
+        // -0.0 equals 0.0 and NaN of either sign is last: total_cmp alone would separate the former.
+        a.0.partial_cmp(&b.0).unwrap_or_else(|| a.0.is_nan().cmp(&b.0.is_nan())).then(a.1.cmp(&b.1))
+    };
+    let k = slots.len().min(found.len());
+    if k < found.len() && k > 0 {
+        found.select_nth_unstable_by(k - 1, order);
+    }
+    let best = &mut found[..k];
+    best.sort_unstable_by(order);
+    for ((&mut (distance, slot), to_slot), to_distance) in best.iter_mut().zip(slots).zip(distances) {
+        *to_slot = slot;
+        *to_distance = distance as f32;
+    }
+}

@@ -1,0 +1,119 @@
+//! `Brute` against float64 loops: random, tied, huge, tiny and damaged values; filters; any number of threads.
+
+use proptest::prelude::*;
+use vdb_index::kernels::{Isa, Kernels};
+use vdb_index::{Bitmap, Brute, Matrix, Metric, NO_SLOT, Unobserved};
+
+use crate::common::{self, Fixture, allowed_words, assert_same, twin};
+
+fn check(fixture: &Fixture, k: usize, metric: Metric, allowed: Option<&[bool]>, threads: usize) {
+    let rows = fixture.rows();
+    let queries = fixture.queries();
+    let words = allowed.map(allowed_words);
+    let bitmap = words.as_deref().map(|words| Bitmap::new(words, rows.rows()).unwrap());
+    for kernels in Isa::ALL.into_iter().filter_map(Kernels::of) {
+        let index = Brute::build(rows, metric, threads, &Unobserved).unwrap().with_kernels(kernels);
+        let found = index.search(rows, queries, k, bitmap, threads).unwrap();
+        assert_same(&found, &twin(fixture, k, metric, allowed), &format!("{metric} k={k} {kernels:?}"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn equals_float64(
+        fixture in common::fixtures(),
+        k in prop_oneof![Just(1usize), 1..12usize, Just(500)],
+        metric in prop_oneof![Just(Metric::Dot), Just(Metric::Cosine), Just(Metric::L2)],
+        seed in any::<u64>(),
+        filtered in any::<bool>(),
+        threads in 1..4usize,
+    ) {
+        let allowed = filtered.then(|| fixture.filter(seed));
+        check(&fixture, k, metric, allowed.as_deref(), threads);
+    }
+}
+
+#[test]
+fn batches_of_every_width_equal_single_queries() {
+    let fixture = Fixture::random(11, 700, 24, 70);
+    let rows = fixture.rows();
+    for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+        let index = Brute::build(rows, metric, 1, &Unobserved).unwrap();
+        let all = index.search(rows, fixture.queries(), 7, None, 1).unwrap();
+        for count in [1, 4, 5, 31, 32, 33, 64, 70] {
+            for threads in [1, 2, 5] {
+                let some = Matrix::new(&fixture.queries[..count * 24], count, 24).unwrap();
+                let found = index.search(rows, some, 7, None, threads).unwrap();
+                assert_eq!(found.slots[..], all.slots[..count * 7]);
+                assert_eq!(found.distances[..], all.distances[..count * 7]);
+            }
+        }
+    }
+}
+
+#[test]
+fn overflow_is_decided_in_float64() {
+    // In float32 every key is infinite; in float64 row 2 is closest.
+    let rows = [1e30, 0.0, 3e30, 0.0, 3e37, 0.0, 1e37, 0.0f32];
+    let queries = [1e30, 0.0f32];
+    let fixture = Fixture { rows: rows.to_vec(), queries: queries.to_vec(), dim: 2 };
+    for metric in [Metric::Dot, Metric::L2] {
+        check(&fixture, 2, metric, None, 1);
+    }
+    let found = Brute::open(fixture.rows(), Metric::Dot)
+        .search(fixture.rows(), fixture.queries(), 2, None, 1)
+        .unwrap();
+    assert_eq!(found.slots, [2, 3]);
+}
+
+#[test]
+fn nearly_equal_rows_are_told_apart() {
+    // They differ by less than a float32 sum over 384 values can show.
+    let dim = 384;
+    let mut rows = vec![0.05f32; 200 * dim];
+    for slot in 0..200 {
+        let ulp = if slot % 7 == 3 { 0.05f32.next_up() } else { 0.05 };
+        rows[slot * dim + slot % dim] = ulp;
+    }
+    let fixture = Fixture { rows, queries: vec![0.05; dim], dim };
+    for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+        check(&fixture, 30, metric, None, 1);
+    }
+}
+
+#[test]
+fn many_equal_rows_come_back_in_slot_order() {
+    let fixture = Fixture { rows: vec![1.0; 5000 * 3], queries: vec![1.0, 2.0, 3.0], dim: 3 };
+    let index = Brute::open(fixture.rows(), Metric::L2);
+    let found = index.search(fixture.rows(), fixture.queries(), 10, None, 2).unwrap();
+    assert_eq!(found.slots, (0..10).collect::<Vec<u32>>());
+}
+
+#[test]
+fn wide_and_narrow_rows() {
+    for (dim, n) in [(1, 300), (8192, 40)] {
+        let fixture = Fixture::random(5, n, dim, 6);
+        for metric in [Metric::Dot, Metric::L2] {
+            check(&fixture, 5, metric, None, 1);
+        }
+    }
+}
+
+#[test]
+fn nothing_to_find() {
+    let none = Matrix::new(&[], 0, 4).unwrap();
+    let query = [1.0f32; 4];
+    let queries = Matrix::new(&query, 1, 4).unwrap();
+    let index = Brute::build(none, Metric::L2, 1, &Unobserved).unwrap();
+    let found = index.search(none, queries, 2, None, 1).unwrap();
+    assert_eq!(found.slots, [NO_SLOT; 2]);
+    assert_eq!(found.distances, [f32::INFINITY; 2]);
+    assert!(index.search(none, queries, 0, None, 1).unwrap().slots.is_empty());
+    assert!(index.search(none, Matrix::new(&[], 0, 4).unwrap(), 3, None, 1).unwrap().slots.is_empty());
+    assert!(index.search(none, Matrix::new(&query[..3], 1, 3).unwrap(), 3, None, 1).is_err());
+    let others = Matrix::new(&query, 1, 4).unwrap();
+    assert!(index.search(others, queries, 3, None, 1).is_err());
+    assert!(index.search(none, queries, usize::MAX, None, 1).is_err());
+}

@@ -1,0 +1,6 @@
+//! The indexes against slow twins.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is a test that fails")]
+#![allow(unreachable_pub, reason = "one binary, whose modules share what they need")]
+
+mod brute;
+mod common;
