@@ -1,0 +1,32 @@
+"""The index contract, the bitmaps in which it speaks of rows, and the exact index in NumPy."""
+
+from __future__ import annotations
+
+from vdb_core.indexes import bitmap
+from vdb_core.indexes.contract import (
+    METRICS,
+    NO_SLOT,
+    BuildIndex,
+    Cancelled,
+    Index,
+    IndexStats,
+    LoadIndex,
+    Metric,
+    Progress,
+)
+from vdb_core.indexes.numpy_exact import NumpyExactIndex, exact_distances
+
+__all__ = [
+    "METRICS",
+    "NO_SLOT",
+    "BuildIndex",
+    "Cancelled",
+    "Index",
+    "IndexStats",
+    "LoadIndex",
+    "Metric",
+    "NumpyExactIndex",
+    "Progress",
+    "bitmap",
+    "exact_distances",
+]
