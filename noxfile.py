@@ -1,0 +1,429 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.5.1"]
+# ///
+"""Every task of the project: ``python3 noxfile.py -s NAME`` (``-l`` lists them) needs only Python >= 3.11 and cargo.
+
+Run without nox installed, it makes itself a private environment and starts again. Environments and wheels lie under
+``.nox`` and are made anew only where what they are made of has changed::
+
+    .nox/bootstrap-*      nox itself
+    .nox/stack            the four distributions as built wheels: tests, demo, serve, bench, crash, docs
+    .nox/lint             ruff, basedpyright and what they need to see
+    .nox/packages/*       one distribution alone, a Python and a resolution each
+    .nox/wheels/*         built wheels, by a digest of their sources
+    .venv                 what `develop` makes: editable, yours
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+CACHE = ROOT / ".nox"
+BIN = "Scripts" if os.name == "nt" else "bin"
+
+
+def _need(condition: object, what: str, command: str) -> None:
+    """Name a missing piece together with the command that installs it, before anything long starts."""
+    if not condition:
+        sys.exit(f"{what}\nInstall it with:  {command}\nthen run the same command again.")
+
+
+def _make_environment(folder: Path, python: str) -> Path:
+    """Make an empty virtual environment with pip; returns its interpreter."""
+    shutil.rmtree(folder, ignore_errors=True)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    _need(
+        python != sys.executable or importlib.util.find_spec("ensurepip"),
+        f"{python} lacks the standard module venv with ensurepip, which Debian and Ubuntu package apart.",
+        f"sudo apt install python{version}-venv",
+    )
+    subprocess.run([python, "-m", "venv", str(folder)], check=True)
+    return folder / BIN / "python"
+
+
+def _bootstrap() -> None:
+    """Start again in a private environment that has nox; pip never touches the caller's Python (PEP 668)."""
+    _need(
+        sys.version_info >= (3, 11),
+        f"vdb needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.",
+        "sudo apt install python3.11 python3.11-venv  (or pyenv install 3.13)",
+    )
+    declared = Path(__file__).read_text(encoding="utf-8").split("# dependencies = ", 1)[1].split("\n", 1)[0]
+    requirements: list[str] = json.loads(declared)
+    key = hashlib.sha256(json.dumps([requirements, sys.executable, sys.version]).encode()).hexdigest()[:12]
+    folder = CACHE / f"bootstrap-{key}"
+    python, ready = folder / BIN / "python", folder / "ready"
+    if not ready.exists():
+        print(f"Preparing {folder.relative_to(ROOT)} ({', '.join(requirements)}) ...", flush=True)
+        python = _make_environment(folder, sys.executable)
+        environment = {**os.environ, "PIP_USER": "0"}
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+        if subprocess.run(pip, env=environment, check=False).returncode:
+            sys.exit("pip could not install nox (see above). Is the network, or PIP_INDEX_URL, set up?")
+        ready.touch()
+    command = [str(python), str(Path(__file__).resolve()), *sys.argv[1:]]
+    if os.name == "nt":
+        sys.exit(subprocess.run(command, check=False).returncode)
+    os.execv(command[0], command)
+
+
+if importlib.util.find_spec("nox") is None:
+    _bootstrap()
+
+import tomllib  # noqa: E402  (an older Python must get as far as the message above)
+
+import nox  # noqa: E402  (exists from here on)
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "none"  # sessions share the environments that are made below
+nox.options.sessions = ["lint", "tests"]
+
+DISTRIBUTIONS = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
+RUST = ROOT / "vdb-index-rust"
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+NOT_SOURCES = {"target", "tests", "__pycache__", "dist", "build", ".pytest_cache", ".hypothesis"}
+CLEAN = {"PYTHONPATH": None, "PYTHONHOME": None, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+# ---- what is there, and what it is made of ---------------------------------------------------------------------
+
+
+def _require_rust() -> None:
+    """Find cargo (rustup puts it where a fresh shell may not look), its version and a linker, or say what to do."""
+    home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo")) / "bin"
+    if shutil.which("cargo") is None and home.is_dir():
+        os.environ["PATH"] = f"{home}{os.pathsep}{os.environ['PATH']}"
+    rustup = "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+    _need(shutil.which("cargo"), "cargo is not on the PATH; vdb-index-rust is written in Rust.", rustup)
+    output = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"(\d+)\.(\d+)", output)
+    manifest = tomllib.loads((RUST / "Cargo.toml").read_text(encoding="utf-8"))
+    wanted = manifest["workspace"]["package"]["rust-version"]
+    fresh = found and tuple(map(int, found.groups())) >= tuple(map(int, wanted.split(".")[:2]))
+    _need(
+        fresh, f"cargo {wanted} or newer is needed; found {output.strip() or 'none'}.", "rustup update stable"
+    )
+    linker = os.name == "nt" or any(map(shutil.which, ("cc", "gcc", "clang")))
+    _need(linker, "No C linker (cc) is on the PATH; Rust needs one.", "sudo apt install build-essential")
+
+
+def _project(name: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def _ours(requirement: str) -> bool:
+    return re.split(r"[^A-Za-z0-9-]", requirement)[0] in DISTRIBUTIONS
+
+
+def _dependencies(name: str, *extras: str) -> list[str]:
+    """What a distribution requires directly, our own included."""
+    project = _project(name)
+    optional = project.get("optional-dependencies", {})
+    return [*project.get("dependencies", []), *(item for extra in extras for item in optional[extra])]
+
+
+def _closure(name: str) -> set[str]:
+    """A distribution and those of ours that it requires, extras included."""
+    extras = _project(name).get("optional-dependencies", {})
+    direct = {re.split(r"[^A-Za-z0-9-]", item)[0] for item in _dependencies(name, *extras) if _ours(item)}
+    return {name}.union(*map(_closure, direct))
+
+
+def _lowest(names: set[str]) -> list[str]:
+    """Pin what distributions require directly to the oldest version that all of them accept."""
+    oldest: dict[str, str] = {}
+    for name in sorted(names):
+        for requirement in _dependencies(name, *_project(name).get("optional-dependencies", {})):
+            if match := re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?>=([0-9.]+)", requirement):
+                known, bound = oldest.get(match[1], "0"), match[2]
+                oldest[match[1]] = max(known, bound, key=lambda text: [int(part) for part in text.split(".")])
+    return [f"{name}=={version}" for name, version in oldest.items()]
+
+
+def _group(name: str) -> list[str]:
+    """The requirements of a dependency group of the workspace (PEP 735)."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    flat: list[str] = []
+    for item in groups[name]:
+        flat += [item] if isinstance(item, str) else _group(item["include-group"])
+    return flat
+
+
+def _constraints() -> Path:
+    """The versions of uv.lock as a constraints file for pip, so that uv is not needed."""
+    lock, versions = ROOT / "uv.lock", dict[str, set[str]]()
+    if lock.exists():
+        for package in tomllib.loads(lock.read_text(encoding="utf-8"))["package"]:
+            if "registry" in package.get("source", {}):
+                versions.setdefault(package["name"], set()).add(package["version"])
+    # A name that is locked twice depends on the Python: pip picks within its requirements there.
+    lines = [f"{name}=={version}\n" for name, (version, *more) in sorted(versions.items()) if not more]
+    CACHE.mkdir(exist_ok=True)
+    file = CACHE / "constraints.txt"
+    file.write_text("".join(lines), encoding="utf-8")
+    return file
+
+
+def _digest(*things: object) -> str:
+    return hashlib.sha256(repr(things).encode()).hexdigest()[:16]
+
+
+def _fingerprint(folder: Path) -> str:
+    """A digest of every source file below a folder, by path and content."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if (
+            path.is_file()
+            and not NOT_SOURCES.intersection(parts)
+            and path.suffix not in {".so", ".pyd", ".pyc"}
+        ):
+            digest.update(f"{'/'.join(parts)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# ---- environments ----------------------------------------------------------------------------------------------
+
+
+def _environment(session: nox.Session, folder: Path, python: str = sys.executable) -> Path:
+    """The interpreter of the environment at ``folder``, made where it is missing or of another Python."""
+    origin = sys.base_prefix if python == sys.executable else python
+    made_by, key = folder / "made-by", _digest(origin, sys.version)
+    if not made_by.exists() or made_by.read_text(encoding="utf-8") != key:
+        session.log(f"Making {folder.relative_to(ROOT)}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make_environment(folder, python)
+        made_by.write_text(key, encoding="utf-8")
+    return folder / BIN / "python"
+
+
+def _pip(session: nox.Session, python: Path, *arguments: str) -> None:
+    session.run(str(python), "-m", "pip", *arguments, external=True, env=CLEAN)
+
+
+def _wheel(session: nox.Session, python: Path, name: str) -> Path:
+    """The wheel of a distribution, built (Rust in release mode) unless one of the same sources lies there."""
+    folder = CACHE / "wheels" / f"{name}-{_fingerprint(ROOT / name)}"
+    if not folder.exists():
+        if name == RUST.name:
+            _require_rust()
+        work = CACHE / "wheels" / f"{name}.new"
+        shutil.rmtree(work, ignore_errors=True)
+        _pip(session, python, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(work), str(ROOT / name))
+        for old in (CACHE / "wheels").glob(f"{name}-*"):
+            shutil.rmtree(old)
+        work.rename(folder)
+    return next(folder.glob("*.whl"))
+
+
+def _stack(session: nox.Session, *groups: str) -> Path:
+    """The shared environment: our wheels, their locked dependencies, and those of dependency groups."""
+    folder = CACHE / "stack"
+    python = _environment(session, folder)
+    wheels = [str(_wheel(session, python, name)) for name in DISTRIBUTIONS]
+    stamp = folder / "stamp.json"
+    have = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {"key": "", "groups": []}
+    wanted = sorted({*groups, *have["groups"]})
+    constraints = _constraints()
+    key = _digest(wheels, constraints.read_text(encoding="utf-8"), {name: _group(name) for name in wanted})
+    if have != {"key": key, "groups": wanted}:
+        stamp.unlink(missing_ok=True)
+        requirements = [item for name in wanted for item in _group(name)]
+        _pip(session, python, "uninstall", "--quiet", "--yes", *DISTRIBUTIONS)
+        _pip(session, python, "install", "--quiet", "-c", str(constraints), *wheels, *requirements)
+        stamp.write_text(json.dumps({"key": key, "groups": wanted}), encoding="utf-8")
+    return python
+
+
+def _tools(session: nox.Session) -> Path:
+    """The environment of the checkers: the tools, and the third-party packages whose types they read."""
+    python = _environment(session, CACHE / "lint")
+    extras = (
+        item
+        for name in DISTRIBUTIONS
+        for item in _dependencies(name, *_project(name).get("optional-dependencies", {}))
+    )
+    requirements = sorted(
+        {*_group("lint"), *_group("test"), "nox", *(item for item in extras if not _ours(item))}
+    )
+    constraints = _constraints()
+    stamp, key = CACHE / "lint" / "stamp", _digest(requirements, constraints.read_text(encoding="utf-8"))
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != key:
+        _pip(session, python, "install", "--quiet", "-c", str(constraints), *requirements)
+        stamp.write_text(key, encoding="utf-8")
+    return python
+
+
+def _run(session: nox.Session, python: Path, *arguments: str, **environment: str) -> None:
+    session.run(str(python), *arguments, external=True, env={**CLEAN, **environment})
+
+
+# ---- sessions --------------------------------------------------------------------------------------------------
+
+
+@nox.session
+def develop(session: nox.Session) -> None:
+    """Make .venv with every distribution editable, the Rust module included, and all tools."""
+    _require_rust()
+    python = _environment(session, ROOT / ".venv")
+    folders = [argument for name in DISTRIBUTIONS for argument in ("-e", str(ROOT / name))]
+    _pip(session, python, "install", "-c", str(_constraints()), *folders, *_group("dev"))
+    session.log(f"Ready: {ROOT / '.venv' / BIN}. After a change of Rust code run this session again.")
+
+
+@nox.session(name="format")
+def format_(session: nox.Session) -> None:
+    """Format Python and Rust."""
+    _require_rust()
+    python = _tools(session)
+    _run(session, python, "-m", "ruff", "check", "--fix-only", "--quiet", ".")
+    _run(session, python, "-m", "ruff", "format", ".")
+    session.chdir(RUST)
+    session.run("cargo", "fmt", "--all", external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting, types, import rules, and that the SDK's sync code is what its async code gives."""
+    python = _tools(session)
+    _run(session, python, "-m", "ruff", "check", ".")
+    _run(session, python, "-m", "ruff", "format", "--check", ".")
+    _run(session, python, "vdb-sdk/scripts/unasync.py", "--check")
+    _run(session, python, "-m", "pytest", "-q", "tests/house/test_import_rules.py")
+    _run(session, python, "-m", "basedpyright", "--pythonpath", str(python))
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check types with basedpyright."""
+    python = _tools(session)
+    _run(session, python, "-m", "basedpyright", "--pythonpath", str(python), *session.posargs)
+
+
+@nox.session
+def rust(session: nox.Session) -> None:
+    """Check the Rust workspace: format, clippy with warnings denied, tests."""
+    _require_rust()
+    session.chdir(RUST)
+    session.run("cargo", "fmt", "--all", "--check", external=True)
+    session.run(
+        "cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings", external=True
+    )
+    session.run("cargo", "test", "--workspace", "--locked", external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all that Python and cargo can: Rust's tests, each distribution's, and those that cross them."""
+    _require_rust()
+    python = _stack(session, "test")
+    if not session.posargs:
+        with session.chdir(RUST):
+            session.run("cargo", "test", "--workspace", "--locked", external=True)
+    _run(session, python, "-m", "pytest", *session.posargs, VDB_WHEELS=str(CACHE / "wheels"))
+
+
+@nox.session
+def packages(session: nox.Session) -> None:
+    """Test each distribution alone beside wheels of the others: each Python there is, oldest and newest dependencies.
+
+    ``-- vdb-core 3.12 lowest`` runs that part of the matrix alone.
+    """
+    _require_rust()
+    builder = _environment(session, CACHE / "stack")
+    wheels = {name: str(_wheel(session, builder, name)) for name in DISTRIBUTIONS}
+    chosen = set(session.posargs)
+    for version, interpreter in _pythons().items():
+        for name in DISTRIBUTIONS:
+            for resolution in ("lowest", "newest"):
+                cell = {name, version, resolution}
+                if chosen <= cell:
+                    _package(session, name, wheels, interpreter, f"{name}-{version}-{resolution}", resolution)
+
+
+def _package(
+    session: nox.Session, name: str, wheels: dict[str, str], interpreter: str, label: str, resolution: str
+) -> None:
+    """One cell of the matrix: a fresh environment with one distribution and what it requires, then its tests."""
+    extras = sorted(_project(name).get("optional-dependencies", {}))
+    python = _environment(session, CACHE / "packages" / label, interpreter)
+    bounds = CACHE / "packages" / f"{label}.txt"
+    lowest = _lowest(_closure(name)) if resolution == "lowest" else []
+    bounds.write_text("\n".join(lowest), encoding="utf-8")
+    target = f"{wheels[name]}[{','.join(extras)}]" if extras else wheels[name]
+    others = [wheels[other] for other in _closure(name) if other != name]
+    _pip(session, python, "install", "--quiet", "-c", str(bounds), target, *others, *_group("test"))
+    _run(session, python, "-m", "pip", "check")
+    _run(session, python, "-m", "pytest", "-q", f"{name}/tests")
+
+
+def _pythons() -> dict[str, str]:
+    """Interpreters on this machine by version: on the PATH, or under pyenv where they need not be active."""
+    found: dict[str, str] = {}
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    probe = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    for version in PYTHONS:
+        candidates = [
+            shutil.which(f"python{version}"),
+            *map(str, sorted(pyenv.glob(f"{version}.*/bin/python"))),
+        ]
+        for candidate in filter(None, candidates):
+            answer = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False)
+            if answer.returncode == 0 and answer.stdout.strip() == version:
+                found.setdefault(version, candidate)
+    return found
+
+
+@nox.session
+def serve(session: nox.Session) -> None:
+    """Run the server; what follows ``--`` goes to ``vdb serve``."""
+    python = _stack(session)
+    session.chdir(session.invoked_from)
+    session.run(str(python.parent / "vdb"), "serve", *session.posargs, external=True, env=CLEAN)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Load, index, search and restart with a real corpus; ``-- --corpus FILE`` takes yours."""
+    _require_rust()
+    python = _stack(session)
+    session.chdir(session.invoked_from)
+    _run(session, python, str(ROOT / "demo" / "demo.py"), *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure recall and latency of each index type beside NumPy; ``-- --help`` tells what can be set."""
+    python = _stack(session)
+    session.chdir(session.invoked_from)
+    _run(session, python, str(ROOT / "benchmarks" / "indexes.py"), *session.posargs)
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Kill the server while it writes, again and again; ``-- N`` sets how many times (200)."""
+    python = _stack(session, "test")
+    rounds = session.posargs[0] if session.posargs else "200"
+    _run(session, python, "-m", "pytest", "tests/crash", VDB_CRASH_ROUNDS=rounds)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check the documentation: code blocks run, links lead somewhere, every hook has its page."""
+    python = _stack(session, "test")
+    _run(session, python, "-m", "pytest", "tests/house/test_docs.py", "tests/house/test_readme.py")
+
+
+if __name__ == "__main__":
+    sys.exit(nox.main())
