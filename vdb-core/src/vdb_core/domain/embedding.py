@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import sys
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, final
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def check_matrix(
         return []
     return [
         Fault(pointers(row), _what_is_wrong(matrix[row], cast_rows[row]))
-        for row in cast("list[int]", np.flatnonzero(~usable).tolist())
+        for row in np.flatnonzero(~usable).tolist()
     ]
 
 
@@ -126,6 +126,7 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
     return unit, norms
 
 
+@final
 class Embedding:
     """One embedding: float32, not empty, finite, and not all zeros, so that it has a direction.
 
@@ -198,7 +199,7 @@ def _at_once(rows: Sequence[object] | NDArray[np.generic]) -> NDArray[np.float32
         # NumPy takes True for 1 and False for 0, so only rows that hold one of these need a closer look.
         numbers = cast("NDArray[np.float64]", wide)
         suspects = np.flatnonzero(((numbers == 0) | (numbers == 1)).any(axis=1))
-        if any(_has_boolean(rows[row]) for row in cast("list[int]", suspects.tolist())):
+        if any(_has_boolean(rows[row]) for row in suspects.tolist()):
             return None
     return _cast(wide)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Final
+from typing import Final, Self
 
 from vdb_core.errors import Fault, ValidationFailed
 
@@ -17,6 +17,7 @@ __all__ = ["ID", "MAX_ID_LENGTH", "LibraryID", "check_id", "check_library_id", "
 MAX_ID_LENGTH: Final = 256
 """Code points that an id may have."""
 
+_RESERVED: Final = frozenset({".", ".."})
 _LIBRARY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -29,8 +30,7 @@ def check_id(value: object, pointer: str) -> list[Fault]:
         isinstance(value, str)
         and 0 < len(value) <= MAX_ID_LENGTH
         and "\0" not in value
-        and value != "."
-        and value != ".."
+        and value not in _RESERVED
         and (value.isascii() or not has_lone_surrogate(value))
     ):
         return []
@@ -70,9 +70,9 @@ class ID(str):
         ValidationFailed: the value is no id; the fault's pointer is empty.
     """
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
-    def __new__(cls, value: object) -> ID:
+    def __new__(cls, value: object) -> Self:
         """Check, then make."""
         faults = check_id(value, "")
         if faults:
@@ -87,9 +87,9 @@ class LibraryID(str):
         ValidationFailed: the value is no library id; the fault's pointer is empty.
     """
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
-    def __new__(cls, value: object) -> LibraryID:
+    def __new__(cls, value: object) -> Self:
         """Check, then make."""
         faults = check_library_id(value, "")
         if faults:
@@ -113,7 +113,7 @@ def has_lone_surrogate(text: str) -> bool:
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        return ascii(value) if len(value) <= 40 else f"{ascii(value[:40])} and {len(value) - 40} more"
+        return ascii(value) if len(value) <= 40 else f"{value[:40]!a} and {len(value) - 40} more"
     return f"a value of type {type(value).__name__}"
 
 
@@ -124,7 +124,7 @@ def _what_is_wrong(value: object) -> str:
         return "an id has 1 to 256 code points; received an empty string"
     if len(value) > MAX_ID_LENGTH:
         return f"an id has 1 to 256 code points; received {len(value)}"
-    if value in {".", ".."}:
+    if value in _RESERVED:
         return f'an id is not "." or "..", which clients drop from a path; received {_shown(value)}'
     if "\0" in value:
         return f"an id has no NUL character; received {_shown(value)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, final
 
 import orjson
 
@@ -71,6 +71,7 @@ def merge_patch(target: Mapping[str, object], patch: Mapping[str, object]) -> di
     return merged
 
 
+@final
 class Metadata(Mapping[str, object]):
     """Checked metadata, read-only at its top level; an instance is always valid.
 
@@ -185,8 +186,8 @@ def _what_is_wrong_with_key(key: object) -> str:
     if not key:
         return "a key has at least one character; received an empty string"
     if key[0] == "$":
-        return f'a key does not begin with "$", which filters use; received {ascii(key)}'
-    return f"a key has no lone surrogate, which UTF-8 cannot carry; received {ascii(key)}"
+        return f'a key does not begin with "$", which filters use; received {key!a}'
+    return f"a key has no lone surrogate, which UTF-8 cannot carry; received {key!a}"
 
 
 def _what_is_wrong(item: object) -> str:

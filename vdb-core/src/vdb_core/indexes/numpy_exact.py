@@ -5,7 +5,7 @@ It defines what exact means: float64 arithmetic on the stored float32 rows, summ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -63,6 +63,7 @@ def exact_distances(
     return distances
 
 
+@final
 class NumpyExactIndex:
     """Compares a query with every allowed row. Exact, filters natively, deterministic; keeps nothing but the view.
 
@@ -131,6 +132,7 @@ class NumpyExactIndex:
 
     def save(self, directory: Path) -> None:
         """Write nothing: the rows are the engine's, and there is nothing beside them."""
+        del directory
 
     def stats(self) -> IndexStats:
         """Tell the number of rows."""

@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 import pluggy
 
@@ -32,7 +32,7 @@ from vdb_core.plugins.report import PluginReport, PluginState
 from vdb_core.plugins.validation import KINDS, AnyType, check_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from importlib.metadata import EntryPoint
 
     from vdb_core.plugins.records import EmbedderType, IndexType, JournalType, SnapshotStoreType
@@ -54,6 +54,7 @@ _BUILTIN: Final = Candidate(
 RecordT = TypeVar("RecordT", bound=AnyType)
 
 
+@final
 class PluginManager:
     """What is installed, by kind and name. Safe to use from many threads; nothing is loaded until ``load()``.
 
@@ -192,9 +193,9 @@ class PluginManager:
         if isinstance(name, str) and (record := known.get(name)) is not None:
             return record
         if not isinstance(name, str):
-            detail = f"expected the name of an {what}; received a value of type {type(name).__name__}"
+            received = type(name).__name__
             raise ValidationFailed.at(
-                pointer, detail.replace("an snapshot", "a snapshot").replace("an j", "a j")
+                pointer, f"the name of the {what} is a string; received a value of type {received}"
             )
         meant = closest(name, known)
         hint = f" Did you mean {meant!r}?" if meant else ""
@@ -203,9 +204,7 @@ class PluginManager:
             f". Plugins that could not be loaded (see `vdb plugins`): {', '.join(broken)}" if broken else ""
         )
         available = ", ".join(sorted(known)) or "none"
-        raise ValidationFailed.at(
-            pointer, f"No {what} named {ascii(name)}.{hint} Available: {available}{also}"
-        )
+        raise ValidationFailed.at(pointer, f"No {what} named {name!a}.{hint} Available: {available}{also}")
 
     def _load_builtins(self) -> None:
         if self._builtins_loaded:
@@ -305,21 +304,22 @@ def _ask(name: str, plugin: object) -> list[tuple[str, AnyType]]:
         ) from None
     callers = {caller.name: caller for caller in hooks.get_hookcallers(plugin) or ()}
     if not callers.keys() & KINDS.keys():
+        known = ", ".join(KINDS)
         raise PluginError(
-            "it implements no hook; decorate a function with vdb_core.plugins.hookimpl. "
-            + f"Available: {', '.join(KINDS)}"
+            f"it implements no hook; mark one with vdb_core.plugins.hookimpl. Available: {known}"
         )
     found: list[tuple[str, AnyType]] = []
     for hook, (kind, _) in KINDS.items():
-        if hook not in callers:
-            continue
-        for returned in cast("list[object]", _shielded(f"calling {hook}()", callers[hook])):
-            records = cast(
-                "list[AnyType]",
-                _shielded(f"reading what {hook}() returned", lambda: check_records(hook, returned)),
-            )
-            found += [(kind, record) for record in records]
+        if hook in callers:
+            records = _shielded(f"calling {hook}()", partial(_call, hook, callers[hook]))
+            found += [(kind, record) for record in cast("list[AnyType]", records)]
     return found
+
+
+def _call(hook: str, implementations: Callable[[], object]) -> list[AnyType]:
+    """Call a hook and check what each implementation returned; iterating may run the plugin's code as well."""
+    returned = cast("list[object]", implementations())
+    return [record for records in returned for record in check_records(hook, records)]
 
 
 def _shielded(doing: str, call: Callable[[], object]) -> object:
@@ -340,7 +340,5 @@ def _state_of(error: PluginError) -> PluginState:
 
 
 def _taken(what: str, newcomer: str, owner: str) -> PluginConflict:
-    return PluginConflict(
-        f"{what} of {newcomer} is taken by {owner}, which was loaded first. Disable one of the two with "
-        + f"{DISABLED_VARIABLE}, or uninstall it"
-    )
+    advice = f"Disable one of the two with {DISABLED_VARIABLE}, or uninstall it"
+    return PluginConflict(f"{what} of {newcomer} is taken by {owner}, which was loaded first. {advice}")

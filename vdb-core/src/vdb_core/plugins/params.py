@@ -104,10 +104,10 @@ def _faults(model: type[BaseModel], error: ValidationError, value: object, point
 def _unknown(model: type[BaseModel], name: str) -> str:
     known = sorted(info.alias or field for field, info in model.model_fields.items())
     if not known:
-        return f"no parameter named {ascii(name)}: there are no parameters here"
+        return f"no parameter named {name!a}: there are no parameters here"
     meant = closest(name, known)
     hint = f" Did you mean {meant!r}?" if meant else ""
-    return f"no parameter named {ascii(name)}.{hint} Available: {', '.join(known)}"
+    return f"no parameter named {name!a}.{hint} Available: {', '.join(known)}"
 
 
 def _existing(value: object, location: Sequence[int | str]) -> str:

@@ -7,7 +7,7 @@ listing what is installed stays cheap.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,7 +40,7 @@ SUPPORTED_API_VERSIONS: Final = range(1, 2)
 class NoParams(BaseModel):
     """The model of a type that takes no parameters: any parameter is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

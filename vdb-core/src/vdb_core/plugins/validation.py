@@ -71,10 +71,9 @@ def _check(record: AnyType) -> None:
     if not isinstance(version, int) or isinstance(version, bool) or version not in SUPPORTED_API_VERSIONS:
         first, last = SUPPORTED_API_VERSIONS[0], SUPPORTED_API_VERSIONS[-1]
         supported = str(first) if first == last else f"{first} to {last}"
-        raise PluginIncompatible(
-            f"{kind} {record.name!r} is made for version {version!r} of the plugin interface; this vdb-core "
-            + f"supports {supported}. Install a version of the plugin, or of vdb-core, that fits the other"
-        )
+        made_for = f"{kind} {record.name!r} is made for version {version!r} of the plugin interface"
+        advice = "Install a version of the plugin, or of vdb-core, that fits the other"
+        raise PluginIncompatible(f"{made_for}; this vdb-core supports {supported}. {advice}")
     name = cast("object", record.name)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise PluginError(f"the name of an {kind} matches [a-z][a-z0-9_]{{0,63}}; received {_shown(name)}")
