@@ -1,0 +1,237 @@
+"""A block: rows with their vectors, records, metadata index and tombstones. The base is one, a delta segment is one.
+
+Rows are appended and never move; a row's internal id is larger than that of every row before it, so the slot of
+an internal id is found by bisection and a compaction renumbers nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from vdb_core.engine.records import RecordFile, parse
+from vdb_core.filters import MetadataIndex
+from vdb_core.indexes import bitmap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from vdb_core.filters import Filter
+    from vdb_core.indexes import Index
+
+__all__ = ["Block", "segment_capacity"]
+
+_SEGMENT_ROWS: Final = 4096
+_SEGMENT_BYTES: Final = 8 << 20
+_CACHED_FILTERS: Final = 64
+
+
+def segment_capacity(dimension: int) -> int:
+    """Rows of a delta segment: 4,096, fewer where they would take more than 8 MiB, and at least 64."""
+    return max(64, min(_SEGMENT_ROWS, _SEGMENT_BYTES // (4 * dimension)) // 64 * 64)
+
+
+class Block:
+    """Rows ``0 .. rows - 1``, some of them dead. Changed by the committer alone, under the library's write lock.
+
+    # Invariants
+    - ``ids[:rows]`` ascends strictly.
+    - ``alive`` has ``words_for(capacity)`` words; bits at and beyond ``rows`` are 0.
+    - Rows below ``rows`` never change but for their bit in ``alive``; rows at and beyond it are staged.
+    - ``metadata.rows <= rows``: the metadata index may lag behind and is brought up when it is needed.
+    """
+
+    __slots__ = (
+        "_exact",
+        "_exact_lock",
+        "_exact_rows",
+        "_filters",
+        "_metadata_lock",
+        "alive",
+        "dead",
+        "ids",
+        "metadata",
+        "norms",
+        "records",
+        "rows",
+        "vectors",
+    )
+
+    def __init__(
+        self,
+        *,
+        vectors: NDArray[np.float32],
+        norms: NDArray[np.float64] | None,
+        ids: NDArray[np.int64],
+        records: RecordFile | list[bytes],
+        metadata: MetadataIndex,
+        rows: int,
+    ) -> None:
+        self.vectors = vectors
+        self.norms = norms
+        self.ids = ids
+        self.records = records
+        self.metadata = metadata
+        self.rows = rows
+        self.dead = 0
+        self.alive: NDArray[np.uint64] = (
+            bitmap.full(rows) if rows == len(ids) else bitmap.from_slots(np.arange(rows), len(ids))
+        )
+        self._exact: Index | None = None
+        self._exact_rows = -1
+        self._exact_lock = threading.Lock()
+        self._metadata_lock = threading.Lock()
+        self._filters: dict[tuple[str, int, int], NDArray[np.uint64]] = {}
+
+    @classmethod
+    def segment(cls, dimension: int, *, with_norms: bool) -> Block:
+        """Make an empty delta segment."""
+        capacity = segment_capacity(dimension)
+        return cls(
+            vectors=np.empty((capacity, dimension), dtype=np.float32),
+            norms=np.empty(capacity, dtype=np.float64) if with_norms else None,
+            ids=np.empty(capacity, dtype=np.int64),
+            records=[],
+            metadata=MetadataIndex(),
+            rows=0,
+        )
+
+    @property
+    def live(self) -> int:
+        """Rows that are not dead."""
+        return self.rows - self.dead
+
+    @property
+    def room(self) -> int:
+        """Rows that can still be appended."""
+        return len(self.ids) - self.rows
+
+    def stage(
+        self,
+        first_id: int,
+        records: Sequence[bytes],
+        vectors: NDArray[np.float32],
+        norms: NDArray[np.float64] | None,
+    ) -> None:
+        """Write rows behind those that count, where no reader looks; ``publish`` makes them count.
+
+        Needs no lock: the committer is the only writer.
+        """
+        own = self.records
+        if not isinstance(own, list):
+            raise TypeError("rows are appended to segments only, never to a base")
+        begin, end = len(own), len(own) + len(records)
+        self.vectors[begin:end] = vectors
+        if self.norms is not None and norms is not None:
+            self.norms[begin:end] = norms
+        self.ids[begin:end] = np.arange(first_id, first_id + len(records), dtype=np.int64)
+        own.extend(records)
+
+    def publish(self) -> None:
+        """Make the staged rows count. Call under the library's write lock."""
+        rows = len(self.records)
+        staged = np.arange(self.rows, rows)
+        if len(staged):
+            self.alive |= bitmap.from_slots(staged, len(self.ids))
+        self.rows = rows
+
+    def index_metadata(self) -> None:
+        """Bring the metadata index up to the rows that count; filters do it too where it has not happened yet."""
+        if self.metadata.rows == self.rows:
+            return
+        with self._metadata_lock:
+            for slot in range(self.metadata.rows, self.rows):
+                row = parse(self.records[slot])
+                self.metadata.append(row["id"], row["document_id"], row["metadata"])
+
+    def find(self, internal_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Slots of internal ids that are in this block, in the order given; ids that are not are left out."""
+        ids = self.ids[: self.rows]
+        slots = np.searchsorted(ids, internal_ids)
+        inside = slots < self.rows
+        slots = slots[inside]
+        return slots[ids[slots] == internal_ids[inside]].astype(np.int64)
+
+    def kill(self, slots: NDArray[np.int64]) -> None:
+        """Mark rows as dead; rows that are dead already are left alone. Call under the library's write lock."""
+        if not len(slots):
+            return
+        doomed = bitmap.from_slots(slots, len(self.ids)) & self.alive
+        self.dead += bitmap.count(doomed)
+        self.alive &= ~doomed
+
+    def alive_words(self) -> NDArray[np.uint64]:
+        """The bitmap over the rows held now."""
+        return self.alive[: bitmap.words_for(self.rows)]
+
+    def matching(
+        self,
+        wanted: Filter,
+        *,
+        ids: Callable[[str], int | None],
+        documents: Callable[[Filter], Collection[str]],
+        documents_version: int,
+    ) -> NDArray[np.uint64]:
+        """Bitmap of the live rows that a filter allows; what the filter says of the rows is cached."""
+        key = (wanted.key, self.rows, documents_version if wanted.uses_documents else -1)
+        words = self._filters.get(key)
+        if words is None:
+            self.index_metadata()
+            with self._metadata_lock:
+                words = self.metadata.evaluate(wanted, ids=ids, documents=documents, all_ids=self.chunk_ids)
+            if len(self._filters) >= _CACHED_FILTERS:
+                self._filters.pop(next(iter(self._filters)), None)
+            # `$id` looks at the ids of now, which a later write may move to another block.
+            if '"$id"' not in wanted.key:
+                self._filters[key] = words
+        return words & self.alive_words()
+
+    def chunk_ids(self) -> Iterable[str]:
+        """The id of every row, dead ones included."""
+        for slot in range(self.rows):
+            yield parse(self.records[slot])["id"]
+
+    def exact(self, build: Callable[[NDArray[np.float32]], Index]) -> Index:
+        """An exact index over the rows held now. Call under the library's read lock."""
+        index = self._exact
+        if index is not None and self._exact_rows == self.rows:
+            return index
+        with self._exact_lock:
+            if self._exact is None or self._exact_rows != self.rows:
+                stale = self._exact
+                view = self.vectors[: self.rows]
+                view.flags.writeable = False
+                self._exact = build(view)
+                self._exact_rows = self.rows
+                # Rows are only added under the write lock, so nobody searches the stale one any more.
+                if stale is not None:
+                    stale.close()
+            return self._exact
+
+    def close(self) -> None:
+        """Let go of the exact index; the block is no longer searched."""
+        with self._exact_lock:
+            if self._exact is not None:
+                self._exact.close()
+                self._exact = None
+                self._exact_rows = -1
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes by part, memory-mapped ones included."""
+        if isinstance(self.records, RecordFile):
+            record_bytes = self.records.nbytes
+        else:
+            record_bytes = sum(map(len, self.records)) + 41 * len(self.records)
+        return {
+            "vectors": self.vectors.nbytes,
+            "norms": 0 if self.norms is None else self.norms.nbytes,
+            "ids": self.ids.nbytes,
+            "records": record_bytes,
+            "metadata_index": self.metadata.nbytes,
+            "tombstones": self.alive.nbytes,
+        }

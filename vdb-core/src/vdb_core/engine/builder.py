@@ -1,0 +1,345 @@
+"""Builds and folds: a new base from an immutable view, beside the traffic, swapped in at once.
+
+::
+
+    committer: cut ── view taken, the open segment sealed, deaths recorded from now on
+    pool:      compact ─▶ build ─▶ save, manifest last ─▶ open what was saved
+    committer: swap ── the new base minus what died meanwhile, the delta written since the cut
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from vdb_core.domain import new_id
+from vdb_core.engine.blocks import Block
+from vdb_core.engine.jobs import Job, JobRegistry
+from vdb_core.engine.records import RecordFile, parse
+from vdb_core.engine.state import ActiveIndex
+from vdb_core.engine.storage import missing_type_warning
+from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed
+from vdb_core.filters import MetadataIndex
+from vdb_core.indexes import bitmap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from vdb_core.engine.committer import Committer
+    from vdb_core.engine.jobs import JobKind
+    from vdb_core.engine.state import LibraryState, View
+    from vdb_core.engine.storage import Storage
+    from vdb_core.plugins import PluginManager
+    from vdb_core.repository import Entry
+
+__all__ = ["Builder"]
+
+_log = logging.getLogger(__name__)
+_FOLD_ROWS: Final = 10_000
+_FOLD_SHARE: Final = 0.10
+_DEAD_SHARE: Final = 0.20
+_DEAD_ROWS: Final = 1_000
+"""Below so many dead rows a fold is not worth its files, whatever their share."""
+_COPY_ROWS: Final = 8_192
+
+
+@dataclass(slots=True, kw_only=True)
+class _Cut:
+    view: View
+    blocks: list[Block]
+    base: Block | None
+    reuse: int | None
+    """The generation whose row files equal the new base, where nothing changed since."""
+    same_documents: bool
+    generation: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Fresh:
+    base: Block | None
+    active: ActiveIndex | None
+    warnings: tuple[str, ...]
+    written: bool
+
+
+class Builder:
+    """Runs builds one after the other in a pool of their own."""
+
+    def __init__(
+        self, *, plugins: PluginManager, storage: Storage, jobs: JobRegistry, threads: int | None, seed: int
+    ) -> None:
+        self._plugins = plugins
+        self._storage = storage
+        self._jobs = jobs
+        self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
+        self._seed = seed
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vdb-build")
+        self._committer: Committer | None = None
+        self._closed = False
+        self._failed_at: dict[str, int] = {}
+        """Rows a library had when a fold of it failed: it is tried again when it has grown by half."""
+
+    def attach(self, committer: Committer) -> None:
+        """Name the committer, which needs the builder itself."""
+        self._committer = committer
+
+    def start(
+        self, entry: Entry, kind: JobKind, *, index_type: str, index_params: dict[str, object]
+    ) -> Job:
+        """Queue a build; raises ``BuildInProgress`` where the library has one."""
+        if self._closed:
+            raise EngineClosed("The engine is closed.")
+        with entry.build_lock:
+            if entry.building is not None:
+                raise BuildInProgress(
+                    f"Library {entry.id!r} is being indexed by job {entry.building}; wait for it or cancel it.",
+                    job_id=entry.building,
+                )
+            job = self._jobs.add(Job(new_id(), entry.id, kind))
+            entry.building = job.id
+        try:
+            self._pool.submit(self._run, job, entry, index_type, index_params)
+        except RuntimeError as error:
+            with entry.build_lock:
+                entry.building = None
+            job.finish("cancelled")
+            raise EngineClosed("The engine is closed.") from error
+        return job
+
+    def needs_fold(self, state: LibraryState) -> bool:
+        """Whether the delta or the dead rows of a library have outgrown their share."""
+        base_rows = 0 if state.base is None else state.base.rows
+        delta, dead = state.delta_rows, state.dead_rows
+        if delta <= max(_FOLD_ROWS, _FOLD_SHARE * base_rows) and dead <= max(
+            _DEAD_ROWS, _DEAD_SHARE * (base_rows + delta)
+        ):
+            return False
+        failed_at = self._failed_at.get(state.info["id"])
+        return failed_at is None or base_rows + delta > 1.5 * failed_at
+
+    def fold_if_needed(self, entry: Entry) -> None:
+        """Fold a library in the background where that is due and no build runs."""
+        state = entry.state
+        if state is None or entry.building is not None or self._closed or not self.needs_fold(state):
+            return
+        self._start_own(entry, state, "fold")
+
+    def rebuild(self, entry: Entry) -> None:
+        """Build the index of a library anew where it could not be loaded."""
+        state = entry.state
+        if state is not None and state.base is not None and state.active is None:
+            if state.info["index_type"] in self._plugins.index_types:
+                self._start_own(entry, state, "index")
+
+    def _start_own(self, entry: Entry, state: LibraryState, kind: JobKind) -> None:
+        try:
+            self.start(
+                entry, kind, index_type=state.info["index_type"], index_params=dict(state.info["index_params"])
+            )
+        except (BuildInProgress, EngineClosed):
+            return
+
+    def close(self) -> None:
+        """Cancel what runs and wait for it."""
+        self._closed = True
+        for job in self._jobs.all():
+            if not job.finished:
+                job.cancel()
+        self._pool.shutdown(wait=True, cancel_futures=False)
+
+    def _run(self, job: Job, entry: Entry, index_type: str, index_params: dict[str, object]) -> None:
+        committer, state = self._committer, entry.state
+        if committer is None or state is None:
+            job.finish("failed", EngineClosed("The engine is not open."))
+            return
+        try:
+            job.start()
+            cut = committer.call(lambda: self._cut(entry, state)).result()
+            fresh = self._make(job, cut, index_type, index_params)
+            committer.call(lambda: self._swap(entry, state, cut, fresh, index_type, index_params)).result()
+            self._failed_at.pop(entry.id, None)
+            self._release(entry, state)
+            job.finish("succeeded")
+        except BuildCancelled:
+            self._release(entry, state)
+            job.finish("cancelled")
+        except Exception as error:
+            _log.exception("job %s (%s of library %r) failed", job.id, job.kind, entry.id)
+            self._failed_at[entry.id] = state.delta_rows + (0 if state.base is None else state.base.rows)
+            self._release(entry, state)
+            if job.kind == "fold":
+                state.warnings = (*state.warnings[:1], f"folding the library failed ({error}); it is tried again later")
+            job.finish("failed", error)
+        self.fold_if_needed(entry)
+
+    def _release(self, entry: Entry, state: LibraryState) -> None:
+        state.deleted_rows = None
+        with entry.build_lock:
+            entry.building = None
+
+    def _cut(self, entry: Entry, state: LibraryState) -> _Cut:
+        """Take the view. Runs on the committer's thread, so nothing is written meanwhile."""
+        if state.removed:
+            raise BuildCancelled(f"Library {entry.id!r} was deleted.")
+        with entry.lock.write():
+            state.delta = [block for block in state.delta if block.rows]
+            view, blocks = state.view(), state.blocks()
+            if state.delta:
+                # Later rows go into a segment of their own, so that the cut stays between two segments.
+                template = state.delta[-1]
+                state.delta.append(
+                    Block.segment(template.vectors.shape[1], with_norms=template.norms is not None)
+                )
+            state.deleted_rows = []
+        base = state.base
+        whole = not view.parts or (len(view.parts) == 1 and base is not None and base.dead == 0)
+        reuse = state.base_generation if whole and state.base_generation and self._storage.durable else None
+        return _Cut(
+            view=view,
+            blocks=blocks,
+            base=base,
+            reuse=reuse,
+            same_documents=view.documents_version == state.snapshot_documents_version,
+            generation=self._storage.next_generation(state),
+        )
+
+    def _make(self, job: Job, cut: _Cut, index_type: str, index_params: dict[str, object]) -> _Fresh:
+        """Compact, build, save, open again. Runs beside the traffic."""
+        unchanged = cut.reuse is not None or (
+            len(cut.view.parts) == 1 and cut.base is not None and cut.view.live == cut.base.rows
+        )
+        base = cut.base if unchanged else self._compact(job, cut.view)
+        kind = self._plugins.index_types.get(index_type)
+        warnings = () if kind is not None else (missing_type_warning(index_type),)
+        metric = cut.view.info["metric"]
+        built = None
+        params = None
+        if kind is not None and base is not None:
+            params = kind.params.model_validate(index_params)
+            base.vectors.flags.writeable = False
+            built = kind.build(
+                base.vectors,
+                metric=metric,
+                params=params,
+                seed=self._seed,
+                threads=self._threads,
+                progress=job.report,
+                cancelled=job.cancelled,
+            )
+        if job.cancelled():
+            if built is not None:
+                built.close()
+            raise BuildCancelled("The job was cancelled.")
+        job.phase = "save"
+        written = self._storage.write(
+            cut.view,
+            generation=cut.generation,
+            index_type=index_type,
+            index_params=index_params,
+            base=base,
+            reuse=cut.reuse,
+            same_documents=cut.same_documents,
+            save_index=None if built is None else built.save,
+        )
+        if written is None:
+            active = None
+            if built is not None and kind is not None and params is not None:
+                active = ActiveIndex(type=kind, params=params, index=built)
+            return _Fresh(base=base, active=active, warnings=warnings, written=False)
+        active = None
+        if built is not None:
+            built.close()
+            if kind is not None and params is not None and written.base and written.index_directory:
+                index = kind.load(written.index_directory, written.base.vectors, metric=metric, params=params)
+                active = ActiveIndex(type=kind, params=params, index=index)
+        return _Fresh(base=written.base, active=active, warnings=warnings, written=True)
+
+    def _compact(self, job: Job, view: View) -> Block | None:
+        """Copy the live rows of a view into one block, in their order."""
+        live = view.live
+        if live == 0:
+            return None
+        dimension = view.info["dimension"] or 0
+        vectors = np.empty((live, dimension), dtype=np.float32)
+        norms = np.empty(live, dtype=np.float64) if view.info["metric"] == "cosine" else None
+        ids = np.empty(live, dtype=np.int64)
+        at = 0
+        chosen: list[tuple[Block, NDArray[np.int64]]] = []
+        for part in view.parts:
+            slots = bitmap.to_slots(part.alive)
+            chosen.append((part.block, slots))
+            for begin in range(0, len(slots), _COPY_ROWS):
+                some = slots[begin : begin + _COPY_ROWS]
+                vectors[at : at + len(some)] = part.block.vectors[some]
+                if norms is not None and part.block.norms is not None:
+                    norms[at : at + len(some)] = part.block.norms[some]
+                ids[at : at + len(some)] = part.block.ids[some]
+                at += len(some)
+                job.report("compact", 0, live)
+                if job.cancelled():
+                    raise BuildCancelled("The job was cancelled.")
+
+        metadata = MetadataIndex()
+
+        def records() -> Iterator[bytes]:
+            for block, slots in chosen:
+                for slot in slots.tolist():
+                    record = block.records[slot]
+                    row = parse(record)
+                    metadata.append(row["id"], row["document_id"], row["metadata"])
+                    yield record
+
+        file = RecordFile.of(records())
+        metadata.pack()
+        return Block(vectors=vectors, norms=norms, ids=ids, records=file, metadata=metadata, rows=live)
+
+    def _swap(
+        self,
+        entry: Entry,
+        state: LibraryState,
+        cut: _Cut,
+        fresh: _Fresh,
+        index_type: str,
+        index_params: dict[str, object],
+    ) -> None:
+        """Put the new base in place. Runs on the committer's thread."""
+        if state.removed:
+            if fresh.active is not None:
+                fresh.active.index.close()
+            self._storage.remove(entry.id, state.journal_position)
+            raise BuildCancelled(f"Library {entry.id!r} was deleted.")
+        base, old_active, old_blocks = fresh.base, state.active, cut.blocks
+        if base is not None:
+            for internal_ids in state.deleted_rows or []:
+                if base is not cut.base:
+                    base.kill(base.find(internal_ids))
+        old = {id(block) for block in old_blocks}
+        with entry.lock.write():
+            state.base = base
+            state.delta = [block for block in state.delta if id(block) not in old]
+            state.active = fresh.active
+            state.warnings = fresh.warnings
+            state.info["index_type"] = index_type
+            state.info["index_params"] = index_params
+            state.deleted_rows = None
+            state.search_ms = 0.0
+        if old_active is not None and (fresh.active is None or old_active.index is not fresh.active.index):
+            old_active.index.close()
+        for block in old_blocks:
+            if block is not base:
+                block.close()
+        if fresh.written:
+            state.generation = cut.generation
+            state.base_generation = cut.generation
+            state.generation_positions[cut.generation] = cut.view.journal_position
+            state.snapshot_position = cut.view.journal_position
+            state.snapshot_documents_version = cut.view.documents_version
+            self._storage.forget_before(state)

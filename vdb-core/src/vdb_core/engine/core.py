@@ -1,0 +1,133 @@
+"""The engine put together: plugins, storage, repository, committer, builder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from vdb_core.engine.builder import Builder
+from vdb_core.engine.committer import Committer
+from vdb_core.engine.exact import ExactKernel
+from vdb_core.engine.jobs import JobRegistry
+from vdb_core.engine.storage import Storage
+from vdb_core.errors import OperatorError, ValidationFailed
+from vdb_core.persistence import lock_directory
+from vdb_core.repository import InMemoryLibraryRepository
+
+if TYPE_CHECKING:
+    from vdb_core.persistence import DirectoryLock, Embedder, Journal, SnapshotStore
+    from vdb_core.plugins import PluginManager
+    from vdb_core.repository import Entry
+    from vdb_core.services.settings import EngineSettings
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Everything that runs below the services. One process at a time holds a data directory."""
+
+    def __init__(self, settings: EngineSettings, plugins: PluginManager) -> None:
+        """Open the data directory; raises an ``OperatorError`` where that cannot be."""
+        self.settings = settings
+        self.plugins = plugins
+        self.jobs = JobRegistry()
+        self.search_threads = settings.search_threads or os.cpu_count() or 1
+        self.kernel = ExactKernel(plugins, threads=1)
+        self._embedder: Embedder | None = None
+        self._embedder_lock = threading.Lock()
+        self._directory_lock: DirectoryLock | None = None
+        store, journal = self._open_storage()
+        self.storage = Storage(plugins, store, journal)
+        self.builder = Builder(
+            plugins=plugins,
+            storage=self.storage,
+            jobs=self.jobs,
+            threads=settings.build_threads,
+            seed=settings.seed,
+        )
+        self.repository = InMemoryLibraryRepository(self.storage, loaded=self.builder.rebuild)
+        self.committer = Committer(
+            self.repository,
+            journal,
+            max_pending=settings.limits.max_pending_writes,
+            published=self._published,
+        )
+        self.builder.attach(self.committer)
+        self._closed = False
+
+    def _open_storage(self) -> tuple[SnapshotStore | None, Journal | None]:
+        settings = self.settings
+        if settings.data_dir is None:
+            return None, None
+        store_type = self.plugins.snapshot_stores.get(settings.snapshot_store)
+        journal_type = self.plugins.journals.get(settings.journal)
+        if store_type is None:
+            known = ", ".join(sorted(self.plugins.snapshot_stores))
+            raise OperatorError(f"No snapshot store named {settings.snapshot_store!r}. Available: {known}")
+        if journal_type is None:
+            known = ", ".join(sorted(self.plugins.journals))
+            raise OperatorError(f"No journal named {settings.journal!r}. Available: {known}")
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._directory_lock = lock_directory(settings.data_dir)
+        try:
+            store = store_type.open(str(settings.data_dir), store_type.params())
+            journal = journal_type.open(str(settings.data_dir), journal_type.params())
+        except BaseException:
+            self._directory_lock.release()
+            raise
+        return store, journal
+
+    def _published(self, library_id: str) -> None:
+        entry = self.repository.find(library_id)
+        if entry is not None:
+            self.builder.fold_if_needed(entry)
+
+    def default_index_type(self) -> str:
+        """``brute`` where it is installed, ``numpy`` otherwise."""
+        return "brute" if "brute" in self.plugins.index_types else "numpy"
+
+    def embedder(self) -> Embedder:
+        """The embedder of the settings, opened at first use; raises ``ValidationFailed`` where there is none."""
+        name = self.settings.embedder
+        if name is None:
+            known = ", ".join(sorted(self.plugins.embedders)) or "none"
+            raise ValidationFailed.at(
+                "", f"no embedder is set up, so an embedding is needed (embedders installed: {known})"
+            )
+        with self._embedder_lock:
+            if self._embedder is None:
+                kind = self.plugins.embedders.get(name)
+                if kind is None:
+                    known = ", ".join(sorted(self.plugins.embedders)) or "none"
+                    raise ValidationFailed.at("", f"no embedder named {name!r}; installed: {known}")
+                self._embedder = kind.open(kind.params())
+            return self._embedder
+
+    def entry(self, library_id: str) -> Entry:
+        """The entry of a library, loaded; raises ``LibraryNotFound``."""
+        return self.repository.get(library_id)
+
+    def close(self) -> None:
+        """Stop builds, finish the queued writes, release the data directory. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.builder.close()
+        self.committer.close()
+        for entry in self.repository.loaded():
+            state = entry.state
+            if state is None:
+                continue
+            with entry.lock.write():
+                for block in state.blocks():
+                    block.close()
+                if state.active is not None:
+                    state.active.index.close()
+                    state.active = None
+        self.storage.close()
+        if self._directory_lock is not None:
+            self._directory_lock.release()

@@ -1,0 +1,248 @@
+"""Operations: what the journal keeps and what changes a library's state, the same code for both.
+
+An operation is the *effect* of a request, already resolved (a delete by filter has become ids, a patch a whole
+row), so that a replay cannot come out differently::
+
+    put_library      the library's own fields: created, renamed, metadata changed
+    remove_library   the library and all that is in it
+    put_documents    whole documents
+    upsert           whole chunks with their vectors; replaces rows of the same ids
+    remove           chunks and documents by id
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import orjson
+
+from vdb_core.engine.blocks import Block
+from vdb_core.engine.records import parse
+from vdb_core.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vdb_core.engine.state import LibraryInfo, LibraryState
+    from vdb_core.persistence import JournalEntry
+
+__all__ = ["Operation", "PutDocuments", "PutLibrary", "Remove", "RemoveLibrary", "Upsert", "decode"]
+
+# Writes up to this many rows go into the open segment; larger ones get segments of their own, prepared beside the
+# traffic, so that the write lock is held for a list append.
+_INLINE_ROWS = 256
+
+
+@dataclass(slots=True, kw_only=True)
+class PutLibrary:
+    """The library's own fields. A library begins with a ``created`` one; later ones change name and metadata."""
+
+    info: LibraryInfo
+    created: bool = False
+
+    def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
+        """The journal's text and vectors."""
+        return orjson.dumps({"op": "put_library", "info": self.info, "created": self.created}), None
+
+    def stage(self, state: LibraryState) -> None:
+        """Nothing to prepare."""
+
+    def apply(self, state: LibraryState) -> None:
+        """Change the state; a build may have changed the index since the write was prepared, so that stays."""
+        state.info["name"] = self.info["name"]
+        state.info["metadata"] = self.info["metadata"]
+        _stamp(state, self.info["revision"], self.info["updated_at"])
+
+
+@dataclass(slots=True, kw_only=True)
+class RemoveLibrary:
+    """The library and all that is in it."""
+
+    def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
+        """The journal's text and vectors."""
+        return b'{"op":"remove_library"}', None
+
+    def stage(self, state: LibraryState) -> None:
+        """Nothing to prepare."""
+
+    def apply(self, state: LibraryState) -> None:
+        """Change the state."""
+        state.removed = True
+
+
+@dataclass(slots=True, kw_only=True)
+class PutDocuments:
+    """Whole documents."""
+
+    revision: int
+    time: str
+    ids: Sequence[str]
+    records: Sequence[bytes]
+
+    def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
+        """The journal's text and vectors."""
+        head = {"op": "put_documents", "revision": self.revision, "time": self.time, "ids": list(self.ids)}
+        return _with_records(head, self.records), None
+
+    def stage(self, state: LibraryState) -> None:
+        """Nothing to prepare."""
+
+    def apply(self, state: LibraryState) -> None:
+        """Change the state."""
+        for document_id, record in zip(self.ids, self.records, strict=True):
+            state.documents.put(document_id, record)
+        _stamp(state, self.revision, self.time)
+
+
+@dataclass(slots=True, kw_only=True)
+class Upsert:
+    """Whole chunks with their vectors, replacing rows of the same ids."""
+
+    revision: int
+    time: str
+    first_id: int
+    ids: Sequence[str]
+    records: Sequence[bytes]
+    vectors: NDArray[np.float32]
+    norms: NDArray[np.float64] | None
+    _segments: list[Block] = field(default_factory=list)
+    _inline: Block | None = None
+
+    def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
+        """The journal's text and vectors (as stored: unit rows under cosine, the norms in the text)."""
+        head: dict[str, object] = {
+            "op": "upsert",
+            "revision": self.revision,
+            "time": self.time,
+            "first_id": self.first_id,
+            "norms": None if self.norms is None else self.norms.tolist(),
+        }
+        return _with_records(head, self.records), self.vectors
+
+    def stage(self, state: LibraryState) -> None:
+        """Write the rows where no reader looks yet."""
+        dimension, with_norms = int(self.vectors.shape[1]), self.norms is not None
+        count, begin = len(self.records), 0
+        tail = state.delta[-1] if state.delta else None
+        if tail is not None and count <= _INLINE_ROWS and len(tail.records) + count <= len(tail.ids):
+            self._stage_into(tail, 0, count)
+            self._inline = tail
+            return
+        while begin < count:
+            segment = Block.segment(dimension, with_norms=with_norms)
+            end = min(count, begin + len(segment.ids))
+            self._stage_into(segment, begin, end)
+            segment.publish()
+            self._segments.append(segment)
+            begin = end
+
+    def _stage_into(self, block: Block, begin: int, end: int) -> None:
+        norms = None if self.norms is None else self.norms[begin:end]
+        block.stage(self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms)
+
+    def apply(self, state: LibraryState) -> None:
+        """Change the state."""
+        ids = state.chunk_ids
+        replaced = [old for old in map(ids.get, self.ids) if old is not None]
+        if replaced:
+            state.kill(np.sort(np.array(replaced, dtype=np.int64)))
+        ids.update(zip(self.ids, range(self.first_id, self.first_id + len(self.ids)), strict=True))
+        if self._inline is not None:
+            self._inline.publish()
+        state.delta.extend(self._segments)
+        state.next_id = self.first_id + len(self.ids)
+        if state.info["dimension"] is None:
+            state.info["dimension"] = int(self.vectors.shape[1])
+        _stamp(state, self.revision, self.time)
+
+
+@dataclass(slots=True, kw_only=True)
+class Remove:
+    """Chunks and documents by id."""
+
+    revision: int
+    time: str
+    chunks: Sequence[str]
+    documents: Sequence[str] = ()
+
+    def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
+        """The journal's text and vectors."""
+        body = {
+            "op": "remove",
+            "revision": self.revision,
+            "time": self.time,
+            "chunks": list(self.chunks),
+            "documents": list(self.documents),
+        }
+        return orjson.dumps(body), None
+
+    def stage(self, state: LibraryState) -> None:
+        """Nothing to prepare."""
+
+    def apply(self, state: LibraryState) -> None:
+        """Change the state."""
+        dead = [old for old in (state.chunk_ids.pop(one, None) for one in self.chunks) if old is not None]
+        state.kill(np.sort(np.array(dead, dtype=np.int64)))
+        for document_id in self.documents:
+            state.documents.remove(document_id)
+        _stamp(state, self.revision, self.time)
+
+
+Operation = PutLibrary | RemoveLibrary | PutDocuments | Upsert | Remove
+
+
+def _stamp(state: LibraryState, revision: int, time: str) -> None:
+    state.info["revision"] = revision
+    state.info["updated_at"] = time
+
+
+def _with_records(head: dict[str, object], records: Sequence[bytes]) -> bytes:
+    """Append ready-made JSON texts as the member ``records``."""
+    return orjson.dumps(head)[:-1] + b',"records":[' + b",".join(records) + b"]}"
+
+
+def decode(entry: JournalEntry) -> Operation:
+    """Read an operation back; raises ``StorageFailed`` where it is of a kind that this version does not know."""
+    body = cast("dict[str, object]", orjson.loads(entry.operation))
+    match body["op"]:
+        case "put_library":
+            return PutLibrary(info=cast("LibraryInfo", body["info"]), created=bool(body["created"]))
+        case "remove_library":
+            return RemoveLibrary()
+        case "put_documents":
+            return PutDocuments(
+                revision=cast("int", body["revision"]),
+                time=cast("str", body["time"]),
+                ids=cast("list[str]", body["ids"]),
+                records=[orjson.dumps(row) for row in cast("list[object]", body["records"])],
+            )
+        case "upsert":
+            records = [orjson.dumps(row) for row in cast("list[object]", body["records"])]
+            norms = cast("list[float] | None", body["norms"])
+            if entry.vectors is None:
+                raise StorageFailed("the journal holds an upsert without vectors; expected a matrix beside it")
+            return Upsert(
+                revision=cast("int", body["revision"]),
+                time=cast("str", body["time"]),
+                first_id=cast("int", body["first_id"]),
+                ids=[parse(record)["id"] for record in records],
+                records=records,
+                vectors=entry.vectors,
+                norms=None if norms is None else np.array(norms, dtype=np.float64),
+            )
+        case "remove":
+            return Remove(
+                revision=cast("int", body["revision"]),
+                time=cast("str", body["time"]),
+                chunks=cast("list[str]", body["chunks"]),
+                documents=cast("list[str]", body["documents"]),
+            )
+        case other:
+            raise StorageFailed(
+                f"the journal holds an operation {other!r} that this version does not know; "
+                "it was written by a newer one: upgrade vdb-core"
+            )

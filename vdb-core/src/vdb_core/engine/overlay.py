@@ -1,0 +1,135 @@
+"""What a library will be after the writes that are prepared but not yet durable.
+
+The committer prepares a group of writes, journals them in one go, then publishes them. Each write is validated
+against the published state plus the writes of its group before it; that sum is an overlay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vdb_core.engine.operations import PutDocuments, PutLibrary, Remove, RemoveLibrary, Upsert
+from vdb_core.engine.state import replace_info
+from vdb_core.errors import LibraryNotFound
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vdb_core.engine.operations import Operation
+    from vdb_core.engine.state import LibraryInfo, LibraryState
+
+__all__ = ["NeedsPublishError", "Overlay", "StoredRow"]
+
+
+class NeedsPublishError(Exception):
+    """The write asks something that only the published state can tell: publish the group so far, then ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A chunk as stored."""
+
+    record: bytes
+    vector: NDArray[np.float32]
+    norm: float
+
+
+@dataclass(slots=True)
+class Overlay:
+    """One library, as a write of the current group sees it. Lives on the committer's thread."""
+
+    library_id: str
+    state: LibraryState | None
+    """The published state; none where the library does not exist."""
+    _info: LibraryInfo | None = None
+    _removed: bool = False
+    _next_id: int = 1
+    _chunks: dict[str, StoredRow | None] = field(default_factory=dict)
+    _documents: dict[str, bytes | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.state is not None:
+            self._info = replace_info(self.state.info)
+            self._next_id = self.state.next_id
+
+    @property
+    def exists(self) -> bool:
+        """Whether the library is there."""
+        return self._info is not None and not self._removed
+
+    @property
+    def info(self) -> LibraryInfo:
+        """The library's own fields; raises ``LibraryNotFound``."""
+        if self._info is None or self._removed:
+            raise LibraryNotFound(f"No library has the id {self.library_id!r}.")
+        return self._info
+
+    @property
+    def next_id(self) -> int:
+        """The internal id of the next row."""
+        return self._next_id
+
+    @property
+    def published(self) -> LibraryState:
+        """The state, where it is all there is; otherwise the group must be published first."""
+        if self._chunks or self._documents or self.state is None:
+            raise NeedsPublishError
+        return self.state
+
+    def has_chunk(self, chunk_id: str) -> bool:
+        """Whether a chunk is there."""
+        if chunk_id in self._chunks:
+            return self._chunks[chunk_id] is not None
+        return self.state is not None and chunk_id in self.state.chunk_ids
+
+    def chunk(self, chunk_id: str) -> StoredRow | None:
+        """A chunk as stored, or none."""
+        if chunk_id in self._chunks:
+            return self._chunks[chunk_id]
+        row = None if self.state is None else self.state.find(chunk_id)
+        return None if row is None else StoredRow(row.record, *row.stored())
+
+    def record(self, chunk_id: str) -> bytes | None:
+        """A chunk's record, or none."""
+        if chunk_id in self._chunks:
+            pending = self._chunks[chunk_id]
+            return None if pending is None else pending.record
+        row = None if self.state is None else self.state.find(chunk_id)
+        return None if row is None else row.record
+
+    def document(self, document_id: str) -> bytes | None:
+        """A document's record, or none."""
+        if document_id in self._documents:
+            return self._documents[document_id]
+        return None if self.state is None else self.state.documents.get(document_id)
+
+    def add(self, operation: Operation) -> None:
+        """Count a prepared operation in."""
+        match operation:
+            case PutLibrary():
+                self._info, self._removed = replace_info(operation.info), False
+            case RemoveLibrary():
+                self._removed = True
+            case PutDocuments():
+                self._documents.update(zip(operation.ids, operation.records, strict=True))
+                self._stamp(operation.revision, operation.time)
+            case Upsert():
+                norms = operation.norms
+                for at, (chunk_id, record) in enumerate(zip(operation.ids, operation.records, strict=True)):
+                    norm = 1.0 if norms is None else float(norms[at])
+                    self._chunks[chunk_id] = StoredRow(record, operation.vectors[at], norm)
+                self._next_id = operation.first_id + len(operation.ids)
+                info = self.info
+                if info["dimension"] is None:
+                    info["dimension"] = int(operation.vectors.shape[1])
+                self._stamp(operation.revision, operation.time)
+            case Remove():
+                self._chunks.update(dict.fromkeys(operation.chunks))
+                self._documents.update(dict.fromkeys(operation.documents))
+                self._stamp(operation.revision, operation.time)
+
+    def _stamp(self, revision: int, time: str) -> None:
+        self.info["revision"] = revision
+        self.info["updated_at"] = time

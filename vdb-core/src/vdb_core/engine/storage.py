@@ -1,0 +1,328 @@
+"""From disk to a library's state and back: snapshots through the store, the journal's rest on top.
+
+A generation holds a compacted base and everything beside it::
+
+    vectors.npy  norms.npy (cosine)  ids.npy  id_map.json  documents.json  metadata.json  meta_index.json  index/
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import orjson
+
+from vdb_core.engine.blocks import Block
+from vdb_core.engine.documents import DocumentTable
+from vdb_core.engine.operations import PutLibrary, decode
+from vdb_core.engine.records import RecordFile, parse
+from vdb_core.engine.state import ActiveIndex, LibraryInfo, LibraryState
+from vdb_core.errors import SnapshotDamaged
+from vdb_core.filters import MetadataIndex
+from vdb_core.persistence import SnapshotParts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from vdb_core.engine.state import View
+    from vdb_core.persistence import Journal, SnapshotStore, StoredSnapshot
+    from vdb_core.plugins import PluginManager
+
+__all__ = ["Storage", "Written", "missing_type_warning"]
+
+_log = logging.getLogger(__name__)
+_ROW_PARTS = ("vectors", "norms", "ids", "id_map", "metadata", "meta_index")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A generation that is on disk, opened again: what serves is what a restart would serve."""
+
+    generation: int
+    base: Block | None
+    index_directory: Path | None
+
+
+class Storage:
+    """Reads and writes libraries; without a store and a journal nothing outlives the process."""
+
+    def __init__(self, plugins: PluginManager, store: SnapshotStore | None, journal: Journal | None) -> None:
+        self._plugins = plugins
+        self._store = store
+        self._journal = journal
+
+    @property
+    def durable(self) -> bool:
+        """Whether snapshots are kept."""
+        return self._store is not None
+
+    def libraries(self) -> list[str]:
+        """Ids of the libraries that have a snapshot or journal entries."""
+        found = set(self._store.libraries()) if self._store is not None else set()
+        if self._journal is not None:
+            found.update(self._journal.libraries())
+        return sorted(found)
+
+    def load(self, library_id: str) -> LibraryState | None:
+        """Open a library: its newest sound snapshot, then what the journal has after it.
+
+        Returns:
+            The state, or none where the library was deleted (what is left of it is removed).
+
+        Raises:
+            SnapshotDamaged: no snapshot is sound and the journal does not reach back to the beginning.
+        """
+        state, reasons = self._load_snapshot(library_id)
+        if self._journal is not None:
+            after = 0 if state is None else state.journal_position
+            for position, entry in self._journal.replay(library_id, after):
+                operation = decode(entry)
+                if isinstance(operation, PutLibrary) and operation.created:
+                    state = LibraryState(info=operation.info)
+                elif state is None:
+                    raise SnapshotDamaged(
+                        f"Library {library_id!r} cannot be opened: no snapshot of it is sound "
+                        f"({'; '.join(reasons) or 'none was found'}) and the journal begins after its creation. "
+                        "Look into _quarantine/ and restore a copy."
+                    )
+                else:
+                    operation.stage(state)
+                    operation.apply(state)
+                state.journal_position = position
+                if state.removed:
+                    self.remove(library_id, position)
+                    state = None
+        if state is None and reasons:
+            raise SnapshotDamaged(f"Library {library_id!r} cannot be opened: {'; '.join(reasons)}.")
+        return state
+
+    def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[str]]:
+        if self._store is None:
+            return None, []
+        reasons: list[str] = []
+        generations = list(self._store.generations(library_id))
+        for generation in reversed(generations):
+            try:
+                state = self._open(self._store.read(library_id, generation))
+            except SnapshotDamaged as error:
+                reason = str(error)
+                _log.error("snapshot %d of library %r is damaged: %s", generation, library_id, reason)
+                self._store.quarantine(library_id, generation, reason)
+                reasons.append(f"snapshot {generation}: {reason}")
+                continue
+            state.generation = generation
+            for kept in generations:
+                if kept <= generation:
+                    header = self._store.header(library_id, kept)
+                    state.generation_positions[kept] = cast("int", header["journal_position"])
+            return state, reasons
+        return None, reasons
+
+    def _open(self, snapshot: StoredSnapshot) -> LibraryState:
+        """Make a state of a verified generation."""
+        header = snapshot.header
+        try:
+            info = cast("LibraryInfo", dict(cast("Mapping[str, object]", header["library"])))
+            position = cast("int", header["journal_position"])
+            base = self._open_base(snapshot, with_norms=info["metric"] == "cosine")
+            documents = DocumentTable(RecordFile.map(snapshot.directory / "documents.json"))
+            pairs = cast("list[tuple[str, int]]", orjson.loads((snapshot.directory / "id_map.json").read_bytes()))
+            state = LibraryState(
+                info=info,
+                base=base,
+                documents=documents,
+                chunk_ids=dict(pairs),
+                next_id=cast("int", header["next_id"]),
+                journal_position=position,
+                snapshot_position=position,
+                snapshot_documents_version=0,
+                base_generation=snapshot.generation,
+            )
+        except (KeyError, ValueError, OSError) as error:
+            raise SnapshotDamaged(f"its files contradict each other ({type(error).__name__}: {error})") from error
+        if len(state.chunk_ids) != (0 if base is None else base.rows):
+            raise SnapshotDamaged(
+                f"id_map.json names {len(state.chunk_ids)} chunks; expected {0 if base is None else base.rows}"
+            )
+        self._open_index(state, snapshot)
+        return state
+
+    def _open_base(self, snapshot: StoredSnapshot, *, with_norms: bool) -> Block | None:
+        ids = cast("NDArray[np.int64]", snapshot.array("ids"))
+        if not len(ids):
+            return None
+        vectors = cast("NDArray[np.float32]", snapshot.array("vectors"))
+        norms = cast("NDArray[np.float64]", snapshot.array("norms")) if with_norms else None
+        records = RecordFile.map(snapshot.directory / "metadata.json")
+        metadata = MetadataIndex.from_rows(RecordFile.map(snapshot.directory / "meta_index.json"))
+        lengths = {
+            "vectors.npy": len(vectors),
+            "metadata.json": len(records),
+            "meta_index.json": metadata.rows,
+            "norms.npy": len(ids) if norms is None else len(norms),
+        }
+        wrong = {name: length for name, length in lengths.items() if length != len(ids)}
+        if wrong or vectors.dtype != np.float32 or vectors.ndim != 2:
+            raise SnapshotDamaged(f"ids.npy has {len(ids)} rows, but {wrong or 'vectors.npy is not a float32 matrix'}")
+        return Block(vectors=vectors, norms=norms, ids=ids, records=records, metadata=metadata, rows=len(ids))
+
+    def _open_index(self, state: LibraryState, snapshot: StoredSnapshot) -> None:
+        """Load the saved index; where that fails, the library is searched exactly and says why."""
+        if state.base is None:
+            return
+        name = state.info["index_type"]
+        kind = self._plugins.index_types.get(name)
+        if kind is None:
+            state.warnings = (missing_type_warning(name),)
+            return
+        try:
+            if not any(path.startswith("index/") for path in snapshot.files):
+                raise SnapshotDamaged("the snapshot holds no index")
+            params = kind.params.model_validate(state.info["index_params"])
+            index = kind.load(
+                snapshot.directory / "index", state.base.vectors, metric=state.info["metric"], params=params
+            )
+        except Exception as error:  # a broken plugin or a damaged index degrades the library, never loses it
+            _log.warning("the index of library %r cannot be loaded: %s", state.info["id"], error)
+            state.warnings = (
+                f"the saved index of type {name!r} cannot be loaded ({error}); "
+                "it is being rebuilt, and searches are exact until then",
+            )
+            return
+        state.active = ActiveIndex(type=kind, params=params, index=index)
+
+    def write(
+        self,
+        view: View,
+        *,
+        generation: int,
+        index_type: str,
+        index_params: dict[str, object],
+        base: Block | None,
+        reuse: int | None,
+        same_documents: bool,
+        save_index: Callable[[Path], None] | None,
+    ) -> Written | None:
+        """Write a generation and open it again; none where nothing is kept on disk.
+
+        Args:
+            view: what the base was made from.
+            generation: its number.
+            index_type: the index type the library has from now on.
+            index_params: its parameters.
+            base: the compacted base, none where it has no rows.
+            reuse: the generation whose row files hold exactly this base, none where there is none.
+            same_documents: the documents did not change since that generation either.
+            save_index: writes the index into a directory, none where there is no index.
+        """
+        if self._store is None:
+            return None
+        info = LibraryInfo(**{**view.info, "index_type": index_type, "index_params": index_params})  # type: ignore[typeddict-item]
+        header = {
+            "library": info,
+            "metric": info["metric"],
+            "index": {"type": index_type, "params": index_params},
+            "journal_position": view.journal_position,
+            "next_id": view.next_id,
+            "rows": 0 if base is None else base.rows,
+            "documents": len(view.documents),
+            "versions": {"vdb-core": importlib.metadata.version("vdb-core"), "numpy": np.__version__},
+        }
+        unchanged: set[str] = set()
+        arrays: dict[str, NDArray[np.generic]] = {}
+        rows: dict[str, Callable[[], object]] = {}
+        if reuse is not None:
+            unchanged.update(part for part in _ROW_PARTS if part != "norms" or info["metric"] == "cosine")
+            if base is None:
+                unchanged.difference_update({"vectors", "norms", "metadata", "meta_index"})
+        elif base is None:
+            arrays["ids"] = np.empty(0, dtype=np.int64)
+            rows["id_map"] = lambda: ()
+        else:
+            arrays = {"vectors": base.vectors, "ids": base.ids}
+            if base.norms is not None:
+                arrays["norms"] = base.norms
+            records = base.records
+            rows["metadata"] = lambda: iter(records)
+            rows["id_map"] = lambda: _id_pairs(base)
+            rows["meta_index"] = base.metadata.to_rows
+        if reuse is not None and same_documents:
+            unchanged.add("documents")
+        else:
+            rows["documents"] = lambda: view.documents
+        parts = SnapshotParts(
+            header=header,
+            arrays=arrays,
+            rows=rows,  # type: ignore[arg-type]
+            directories={} if save_index is None else {"index": save_index},
+            unchanged=frozenset(unchanged),
+            base_generation=reuse,
+        )
+        self._store.write(info["id"], generation, parts)
+        snapshot = self._store.read(info["id"], generation)
+        mapped: Block | None = None
+        if base is not None:
+            vectors = cast("NDArray[np.float32]", snapshot.array("vectors"))
+            norms = None if base.norms is None else cast("NDArray[np.float64]", snapshot.array("norms"))
+            mapped = Block(
+                vectors=vectors,
+                norms=norms,
+                ids=cast("NDArray[np.int64]", snapshot.array("ids")),
+                records=RecordFile.map(snapshot.directory / "metadata.json"),
+                metadata=base.metadata,
+                rows=base.rows,
+            )
+        return Written(
+            generation=generation,
+            base=mapped,
+            index_directory=None if save_index is None else snapshot.directory / "index",
+        )
+
+    def forget_before(self, state: LibraryState) -> None:
+        """Keep the two newest generations, and of the journal what came after the older of them."""
+        if self._store is None:
+            return
+        library_id = state.info["id"]
+        kept = sorted(state.generation_positions)[-2:]
+        for generation in self._store.generations(library_id):
+            if generation < kept[0]:
+                self._store.delete(library_id, generation)
+        for generation in [one for one in state.generation_positions if one < kept[0]]:
+            del state.generation_positions[generation]
+        if len(kept) == 2 and self._journal is not None:
+            self._journal.trim(library_id, state.generation_positions[kept[0]])
+
+    def next_generation(self, state: LibraryState) -> int:
+        """A number above every generation there is."""
+        on_disk = [] if self._store is None else list(self._store.generations(state.info["id"]))
+        return max([state.generation, *on_disk]) + 1
+
+    def remove(self, library_id: str, position: int) -> None:
+        """Remove what is kept of a library that was deleted at a journal position."""
+        if self._store is not None:
+            self._store.delete(library_id)
+        if self._journal is not None:
+            self._journal.trim(library_id, position)
+
+    def close(self) -> None:
+        """Close the store and the journal."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._store is not None:
+            self._store.close()
+
+
+def _id_pairs(base: Block) -> Iterator[bytes]:
+    for slot, internal in enumerate(base.ids.tolist()):
+        yield orjson.dumps([parse(base.records[slot])["id"], internal])
+
+
+def missing_type_warning(name: str) -> str:
+    """What a library says whose index type is not installed."""
+    return f"index type {name!r} is not installed or is disabled; searched exactly instead"

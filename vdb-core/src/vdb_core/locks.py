@@ -1,0 +1,100 @@
+"""A read-write lock: many readers or one writer, and neither kind starves the other.
+
+A waiting writer holds back readers that come later; when a writer leaves, the readers that were waiting by then
+enter before the next writer does.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["RWLock"]
+
+
+class RWLock:
+    """Many readers or one writer. Not reentrant: a thread that holds it must not ask for it again."""
+
+    __slots__ = ("_condition", "_passes", "_readers", "_waiting_readers", "_waiting_writers", "_writing")
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._readers = 0
+        self._waiting_readers = 0
+        self._waiting_writers = 0
+        self._writing = False
+        # Readers that were waiting when the last writer left; they enter ahead of waiting writers.
+        self._passes = 0
+
+    def acquire_read(self, *, blocking: bool = True) -> bool:
+        """Enter as a reader; without ``blocking`` returns false where it would have to wait."""
+        condition = self._condition
+        with condition:
+            if not self._writing and not self._waiting_writers:
+                self._readers += 1
+                return True
+            if not blocking:
+                return False
+            self._waiting_readers += 1
+            try:
+                while self._writing or (self._waiting_writers and not self._passes):
+                    condition.wait()
+                self._readers += 1
+                if self._passes:
+                    self._passes -= 1
+            finally:
+                self._waiting_readers -= 1
+                self._passes = min(self._passes, self._waiting_readers)
+            return True
+
+    def release_read(self) -> None:
+        """Leave as a reader."""
+        with self._condition:
+            if self._readers == 0:
+                raise RuntimeError("release_read without acquire_read")
+            self._readers -= 1
+            if self._readers == 0 and self._waiting_writers:
+                self._condition.notify_all()
+
+    def acquire_write(self) -> None:
+        """Enter as the writer; waits until every reader has left."""
+        condition = self._condition
+        with condition:
+            self._waiting_writers += 1
+            try:
+                while self._writing or self._readers or self._passes:
+                    condition.wait()
+                self._writing = True
+            finally:
+                self._waiting_writers -= 1
+
+    def release_write(self) -> None:
+        """Leave as the writer."""
+        with self._condition:
+            if not self._writing:
+                raise RuntimeError("release_write without acquire_write")
+            self._writing = False
+            self._passes = self._waiting_readers
+            self._condition.notify_all()
+
+    @contextmanager
+    def read(self) -> Generator[None]:
+        """Hold the lock as a reader."""
+        self.acquire_read()
+        try:
+            yield
+        finally:
+            self.release_read()
+
+    @contextmanager
+    def write(self) -> Generator[None]:
+        """Hold the lock as the writer."""
+        self.acquire_write()
+        try:
+            yield
+        finally:
+            self.release_write()

@@ -1,0 +1,141 @@
+"""Libraries in memory, one read-write lock each; a library that is on disk is loaded when it is first touched."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from vdb_core.engine.operations import PutLibrary
+from vdb_core.engine.state import LibraryState
+from vdb_core.errors import LibraryNotFound
+from vdb_core.locks import RWLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vdb_core.engine.operations import Operation
+    from vdb_core.engine.storage import Storage
+
+__all__ = ["Entry", "InMemoryLibraryRepository"]
+
+
+class Entry:
+    """One library's place: its lock, and its state once it is loaded."""
+
+    __slots__ = ("build_lock", "building", "id", "load_lock", "lock", "state")
+
+    def __init__(self, library_id: str, state: LibraryState | None) -> None:
+        self.id = library_id
+        self.lock = RWLock()
+        self.state = state
+        self.load_lock = threading.Lock()
+        self.build_lock = threading.Lock()
+        self.building: str | None = None
+        """Id of the job that builds it now; guarded by ``build_lock``."""
+
+
+class InMemoryLibraryRepository:
+    """Finds libraries. Changed by the committer alone."""
+
+    def __init__(self, storage: Storage, *, loaded: Callable[[Entry], None] = lambda _: None) -> None:
+        """Know the libraries that are on disk.
+
+        Args:
+            storage: where libraries are loaded from.
+            loaded: called after a library was loaded, by the thread that touched it.
+        """
+        self._storage = storage
+        self._loaded = loaded
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {one: Entry(one, None) for one in storage.libraries()}
+
+    def ids(self) -> list[str]:
+        """Ids of all libraries in code point order."""
+        with self._lock:
+            return sorted(self._entries)
+
+    def taken(self, library_id: str) -> bool:
+        """Whether an id is in use, without regard to case. Loads what it has to, to be sure."""
+        folded = library_id.casefold()
+        with self._lock:
+            same = [one for one in self._entries if one.casefold() == folded]
+        return any(self.find(one) is not None for one in same)
+
+    def find(self, library_id: str) -> Entry | None:
+        """The entry of a library, loaded, or none."""
+        with self._lock:
+            entry = self._entries.get(library_id)
+        if entry is None or entry.state is not None:
+            return entry
+        with entry.load_lock:
+            if entry.state is None:
+                state = self._storage.load(library_id)
+                if state is None:
+                    with self._lock:
+                        self._entries.pop(library_id, None)
+                    return None
+                entry.state = state
+                fresh = True
+            else:
+                fresh = False
+        if fresh:
+            self._loaded(entry)
+        return entry
+
+    def get(self, library_id: str) -> Entry:
+        """The entry of a library, loaded; raises ``LibraryNotFound``."""
+        entry = self.find(library_id)
+        if entry is None:
+            raise LibraryNotFound(f"No library has the id {library_id!r}.")
+        return entry
+
+    def is_loaded(self, library_id: str) -> bool:
+        """Whether touching a library needs no reading from disk (a library that is not there needs none)."""
+        with self._lock:
+            entry = self._entries.get(library_id)
+        return entry is None or entry.state is not None
+
+    def loaded(self) -> list[Entry]:
+        """Entries that are in memory."""
+        with self._lock:
+            return [entry for entry in self._entries.values() if entry.state is not None]
+
+    def state_for_write(self, library_id: str) -> LibraryState | None:
+        """The published state, or none where the library does not exist."""
+        entry = self.find(library_id)
+        return None if entry is None else entry.state
+
+    def publish(self, library_id: str, operations: Sequence[Operation], position: int) -> None:
+        """Make the durable operations of one write visible, as a whole."""
+        first = operations[0]
+        if isinstance(first, PutLibrary) and first.created:
+            state = LibraryState(info=first.info)
+            for operation in operations[1:]:
+                operation.stage(state)
+                operation.apply(state)
+            state.journal_position = position
+            with self._lock:
+                self._entries[library_id] = Entry(library_id, state)
+            return
+        entry = self.get(library_id)
+        state = entry.state
+        if state is None:
+            raise LibraryNotFound(f"No library has the id {library_id!r}.")
+        for operation in operations:
+            operation.stage(state)
+        with entry.lock.write():
+            for operation in operations:
+                operation.apply(state)
+            state.journal_position = position
+        if state.removed:
+            with self._lock:
+                self._entries.pop(library_id, None)
+            for block in state.blocks():
+                block.close()
+            if state.active is not None:
+                state.active.index.close()
+                state.active = None
+            self._storage.remove(library_id, position)
+            return
+        for block in state.delta[-1:]:
+            block.index_metadata()

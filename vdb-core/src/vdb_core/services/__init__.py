@@ -1,0 +1,28 @@
+"""What the server calls: libraries, indexing, queries. Reads answer at once, writes through a future."""
+
+from __future__ import annotations
+
+from vdb_core.engine.jobs import Job
+from vdb_core.services.indexing import IndexingService
+from vdb_core.services.libraries import LibraryService
+from vdb_core.services.opening import Services, open_services
+from vdb_core.services.queries import QueryService
+from vdb_core.services.results import DeleteResult, Export, Page, SearchAnswer, UpsertResult, WouldBlock
+from vdb_core.services.settings import EngineSettings, Limits
+
+__all__ = [
+    "DeleteResult",
+    "EngineSettings",
+    "Export",
+    "IndexingService",
+    "Job",
+    "LibraryService",
+    "Limits",
+    "Page",
+    "QueryService",
+    "SearchAnswer",
+    "Services",
+    "UpsertResult",
+    "WouldBlock",
+    "open_services",
+]

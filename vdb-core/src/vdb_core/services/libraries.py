@@ -1,0 +1,328 @@
+"""Libraries: create, read, rename, delete, export, import."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from vdb_core.domain import (
+    IndexChoice,
+    Library,
+    check_id,
+    check_library_id,
+    format_time,
+    merge_patch,
+    new_id,
+    now_us,
+    parse_time,
+    to_datetime,
+)
+from vdb_core.engine.committer import Plan
+from vdb_core.engine.documents import document_record
+from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
+from vdb_core.engine.state import LibraryInfo
+from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, ValidationFailed
+from vdb_core.indexes import METRICS, bitmap
+from vdb_core.plugins import validate_params
+from vdb_core.services.checks import (
+    body_of,
+    check_if_match,
+    is_mapping,
+    known_fields,
+    raise_faults,
+    text_fault,
+)
+from vdb_core.services.chunks import ChunkOperations, plan_upsert
+from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
+from vdb_core.services.results import Export, Page
+from vdb_core.services.rows import prepare_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from vdb_core.engine.operations import Operation
+    from vdb_core.engine.overlay import Overlay
+    from vdb_core.engine.state import LibraryState, View
+    from vdb_core.indexes import Metric
+
+__all__ = ["LibraryService"]
+
+_CREATE: Final = ("id", "name", "metric", "dimension", "index", "metadata")
+_MAX_NAME_BYTES: Final = 1_024
+_EXPORT_ROWS: Final = 1_024
+
+
+def library_of(state: LibraryState) -> Library:
+    """Make the entity of a state. Call under the read lock, or on the committer's thread."""
+    info = state.info
+    return Library(
+        id=info["id"],
+        name=info["name"],
+        metric=info["metric"],
+        dimension=info["dimension"],
+        index=IndexChoice(type=info["index_type"], params=dict(info["index_params"])),
+        metadata=dict(info["metadata"]),
+        revision=info["revision"],
+        created_at=to_datetime(parse_time(info["created_at"])),
+        updated_at=to_datetime(parse_time(info["updated_at"])),
+        documents=len(state.documents),
+        chunks=state.live,
+    )
+
+
+class LibraryService(ChunkOperations):
+    """Libraries and what is in them. Reads answer at once; writes answer through a future, once they are durable."""
+
+    def create(self, body: Mapping[str, object]) -> Future[Library]:
+        """Create a library: ``{id?, name, metric?=cosine, dimension?, index?={"type", "params"}, metadata?}``.
+
+        Raises:
+            ValidationFailed: the body is not acceptable.
+            AlreadyExists: (in the future) the id is taken, without regard to case.
+        """
+        info = self._new_info(body_of(body, _CREATE))
+        return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info, []))
+
+    def _new_info(self, body: Mapping[str, object]) -> LibraryInfo:
+        faults: list[Fault] = []
+        library_id = body["id"] if "id" in body else new_id()
+        faults.extend(check_library_id(library_id, "/id"))
+        if "name" not in body:
+            faults.append(Fault("/name", "expected a name; it is missing"))
+        else:
+            faults.extend(self._name_faults(body["name"]))
+        metric = body.get("metric", "cosine")
+        if metric not in METRICS:
+            faults.append(Fault("/metric", f"expected one of {', '.join(METRICS)}; received {metric!r}"))
+        dimension = body.get("dimension")
+        top = self._engine.settings.limits.max_dimension
+        if dimension is not None and (
+            not isinstance(dimension, int) or isinstance(dimension, bool) or not 1 <= dimension <= top
+        ):
+            faults.append(Fault("/dimension", f"expected a whole number from 1 to {top}; received {dimension!r}"))
+        metadata = body.get("metadata", {})
+        faults.extend(self._metadata_faults(metadata, "/metadata"))
+        index = body.get("index", {})
+        index_type: object = self._engine.default_index_type()
+        index_params: object = {}
+        if not is_mapping(index):
+            faults.append(Fault("/index", f"expected an object; received {type(index).__name__}"))
+        else:
+            faults.extend(known_fields(index, ("type", "params"), "/index"))
+            index_type = index.get("type", index_type)
+            index_params = index.get("params", {})
+        if not faults or all(fault.pointer == "/metric" for fault in faults):
+            faults.extend(self.index_faults(index_type, index_params, metric, "/index"))
+        raise_faults(faults)
+        now = format_time(now_us())
+        return LibraryInfo(
+            id=cast("str", library_id),
+            name=cast("str", body["name"]),
+            metric=cast("Metric", metric),
+            dimension=cast("int | None", dimension),
+            index_type=cast("str", index_type),
+            index_params=dict(cast("Mapping[str, object]", index_params)),
+            metadata=dict(cast("Mapping[str, object]", metadata)),
+            revision=1,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _name_faults(self, name: object) -> list[Fault]:
+        if name == "":
+            return [Fault("/name", "expected a name; received an empty string")]
+        return text_fault(name, "/name", max_bytes=_MAX_NAME_BYTES)
+
+    def index_faults(self, index_type: object, params: object, metric: object, pointer: str) -> list[Fault]:
+        """What is wrong with a choice of index: its type, whether it serves the metric, each parameter."""
+        known = self._engine.plugins.index_types
+        if not isinstance(index_type, str):
+            return [Fault(f"{pointer}/type", f"expected a string; received {type(index_type).__name__}")]
+        kind = known.get(index_type)
+        if kind is None:
+            available = ", ".join(sorted(known))
+            return [Fault(f"{pointer}/type", f"No index type named {index_type!r}. Available: {available}")]
+        if metric in METRICS and metric not in kind.metrics:
+            served = ", ".join(sorted(kind.metrics))
+            return [Fault(f"{pointer}/type", f"{index_type!r} does not serve the metric {metric!r}; it serves {served}")]
+        try:
+            _ = validate_params(kind.params, params, f"{pointer}/params")
+        except ValidationFailed as error:
+            return list(error.faults)
+        return []
+
+    def _plan_create(self, overlay: Overlay, info: LibraryInfo, more: Sequence[Operation]) -> Plan[Library]:
+        if overlay.exists or self._engine.repository.taken(info["id"]):
+            raise AlreadyExists(
+                f"A library with the id {info['id']!r} exists already (case makes no difference).",
+                faults=[Fault("/id", "this id is taken")],
+            )
+        return Plan([PutLibrary(info=info, created=True), *more], lambda: self.get(info["id"]))
+
+    def get(self, library_id: str) -> Library:
+        """Read a library; raises ``LibraryNotFound``."""
+        entry = self._engine.entry(library_id)
+        with entry.lock.read():
+            if entry.state is None or entry.state.removed:
+                raise LibraryNotFound(f"No library has the id {library_id!r}.")
+            return library_of(entry.state)
+
+    def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[Library]:
+        """List libraries in the order of their ids."""
+        limit = check_limit(limit)
+        after = decode_cursor("libraries", cursor, str)
+        ids = self._engine.repository.ids()
+        begin = 0 if after is None else bisect_right(ids, cast("str", after))
+        chosen = ids[begin : begin + limit]
+        items: list[Library] = []
+        for one in chosen:
+            try:
+                items.append(self.get(one))
+            except LibraryNotFound:
+                continue  # deleted since the ids were read
+        more = begin + limit < len(ids)
+        return Page(items=items, next_cursor=encode_cursor("libraries", chosen[-1]) if more else None)
+
+    def patch(
+        self, library_id: str, body: Mapping[str, object], *, if_match: int | None = None
+    ) -> Future[Library]:
+        """Change a library by a JSON merge patch: ``{name?, metadata?}``."""
+        body = body_of(body, ("name", "metadata"))
+        _ = self._engine.entry(library_id)
+        faults: list[Fault] = []
+        if "name" in body:
+            faults.extend(self._name_faults(body["name"]))
+        patch = body.get("metadata", {})
+        if not (patch is None or is_mapping(patch)):
+            faults.append(Fault("/metadata", f"expected an object; received {type(patch).__name__}"))
+        raise_faults(faults)
+
+        def prepare(overlay: Overlay) -> Plan[Library]:
+            old = overlay.info
+            check_if_match(if_match, old["revision"], f"Library {library_id!r}")
+            # RFC 7396: null for the member removes it, which leaves the empty object.
+            metadata = {} if patch is None else merge_patch(old["metadata"], cast("Mapping[str, object]", patch))
+            raise_faults(self._metadata_faults(metadata, "/metadata"))
+            info = LibraryInfo(**{**old, "metadata": metadata})  # type: ignore[typeddict-item]
+            info["name"] = cast("str", body.get("name", old["name"]))
+            info["revision"] = old["revision"] + 1
+            info["updated_at"] = format_time(now_us())
+            return Plan([PutLibrary(info=info)], lambda: self.get(library_id))
+
+        return self._engine.committer.submit(library_id, prepare)
+
+    def delete(self, library_id: str, *, if_match: int | None = None) -> Future[None]:
+        """Delete a library and all that is in it."""
+        _ = self._engine.entry(library_id)
+
+        def prepare(overlay: Overlay) -> Plan[None]:
+            check_if_match(if_match, overlay.info["revision"], f"Library {library_id!r}")
+            return Plan([RemoveLibrary()], lambda: self._cancel_jobs(library_id))
+
+        return self._engine.committer.submit(library_id, prepare)
+
+    def _cancel_jobs(self, library_id: str) -> None:
+        for job in self._engine.jobs.all():
+            if job.library_id == library_id and not job.finished:
+                job.cancel()
+
+    def export(self, library_id: str) -> Export:
+        """Take a consistent view of a library that can be read while writes go on."""
+        entry = self._engine.entry(library_id)
+        with entry.lock.read():
+            state = cast("LibraryState", entry.state)
+            view = state.view()
+            library = library_of(state).to_json()
+        return Export(
+            library=library,
+            documents=iter(view.documents),
+            rows=view.live,
+            dimension=view.info["dimension"] or 0,
+            chunks=_records_of(view),
+            vectors=_vectors_of(view),
+        )
+
+    def import_library(
+        self,
+        library: Mapping[str, object],
+        documents: Sequence[Mapping[str, object]],
+        chunks: Sequence[Mapping[str, object]],
+        vectors: NDArray[np.generic],
+    ) -> Future[Library]:
+        """Create a library with everything in it, as one write.
+
+        Args:
+            library: the body of ``create``; what only an export has (revision, times, counts) is left out of account.
+            documents: bodies of documents, likewise.
+            chunks: bodies of chunks without embeddings, likewise.
+            vectors: float32 or float16 ``[n, dim]``.
+        """
+        info = self._new_info(body_of({key: library[key] for key in library if key not in _DERIVED}, _CREATE, "/library"))
+        faults: list[Fault] = []
+        now = info["created_at"]
+        records: dict[str, bytes] = {}
+        for at, document in enumerate(documents):
+            body = {key: document[key] for key in document if key not in _DERIVED}
+            problems = known_fields(body, ("id", "metadata"), f"/documents/{at}")
+            problems.extend(check_id(body.get("id"), f"/documents/{at}/id"))
+            metadata = body.get("metadata", {})
+            problems.extend(self._metadata_faults(metadata, f"/documents/{at}/metadata"))
+            if not problems:
+                one = cast("str", body["id"])
+                if one in records:
+                    problems.append(Fault(f"/documents/{at}/id", f"duplicate id {one!r}"))
+                records[one] = document_record(
+                    one, cast("Mapping[str, object]", metadata), revision=1, created_at=now, updated_at=now
+                )
+            faults.extend(problems)
+        raise_faults(faults)
+        rows = None
+        if chunks or len(vectors):
+            rows = prepare_rows(
+                [{key: chunk[key] for key in chunk if key not in _DERIVED} for chunk in chunks],
+                pointer="/chunks",
+                vectors=vectors,
+                metric=info["metric"],
+                dimension=info["dimension"],
+                limits=self._engine.settings.limits,
+                embedder=self._engine.embedder,
+            )
+
+        def prepare(overlay: Overlay) -> Plan[Library]:
+            more: list[Operation] = []
+            plan = self._plan_create(overlay, info, more)
+            fresh = type(overlay)(info["id"], None)
+            fresh.add(PutLibrary(info=info, created=True))
+            if records:
+                put = PutDocuments(revision=1, time=now, ids=list(records), records=list(records.values()))
+                fresh.add(put)
+                more.append(put)
+            if rows is not None:
+                more.extend(plan_upsert(fresh, rows, create_documents=False))
+            return Plan([*plan.operations, *more], plan.answer)
+
+        return self._engine.committer.submit(info["id"], prepare, size=0 if rows is None else rows.nbytes)
+
+
+_DERIVED: Final = frozenset({"revision", "created_at", "updated_at", "documents", "chunks"})
+
+
+def _records_of(view: View) -> Iterator[bytes]:
+    for part in view.parts:
+        for slot in bitmap.to_slots(part.alive).tolist():
+            yield part.block.records[slot]
+
+
+def _vectors_of(view: View) -> Iterator[NDArray[np.float32]]:
+    for part in view.parts:
+        slots = bitmap.to_slots(part.alive)
+        for begin in range(0, len(slots), _EXPORT_ROWS):
+            some = slots[begin : begin + _EXPORT_ROWS]
+            rows = part.block.vectors[some]
+            norms = part.block.norms
+            yield rows if norms is None else (rows.astype(np.float64) * norms[some, np.newaxis]).astype(np.float32)

@@ -1,0 +1,342 @@
+"""Queries: validate, search under the read lock, answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from vdb_core.domain import check_matrix
+from vdb_core.engine.records import parse
+from vdb_core.engine.search import Found, Request, find
+from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
+from vdb_core.filters import parse_filter
+from vdb_core.plugins import validate_params
+from vdb_core.services.checks import body_of, raise_faults
+from vdb_core.services.results import SearchAnswer, WouldBlock
+from vdb_core.services.rows import prepare_query, stored_form
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from vdb_core.engine.core import Engine
+    from vdb_core.engine.state import LibraryState, Row
+    from vdb_core.filters import Filter
+    from vdb_core.indexes import Metric
+    from vdb_core.repository import Entry
+
+__all__ = ["QUERY_FIELDS", "QueryService"]
+
+QUERY_FIELDS: Final = (
+    "embedding",
+    "embedding_b64",
+    "text",
+    "k",
+    "filter",
+    "params",
+    "include",
+    "min_score",
+    "explain",
+)
+_INCLUDABLE: Final = ("text", "metadata", "embedding")
+_DEFAULT_INCLUDE: Final = ("text", "metadata")
+_INLINE_MS: Final = 2.0
+"""A library whose searches take longer on average is not searched without waiting."""
+_INLINE_NUMBERS: Final = 8_000_000
+"""Nor is one that nobody searched yet and that holds more numbers (rows times dimension)."""
+_AVERAGE: Final = 0.2
+_BATCH_ROWS: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Query:
+    vector: NDArray[np.float32]
+    k: int
+    filter: Filter | None
+    params: object
+    include: tuple[str, ...]
+    min_score: float | None
+    explain: bool
+
+
+class QueryService:
+    """Finds the nearest chunks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def search(self, library_id: str, query: Mapping[str, object], *, wait: bool = True) -> SearchAnswer:
+        """Answer one query.
+
+        Args:
+            library_id: the library.
+            query: ``{embedding or embedding_b64 or text, k?, filter?, params?, include?, min_score?, explain?}``.
+            wait: false raises ``WouldBlock`` instead of waiting for a lock or computing for long.
+        """
+        entry = self._entry(library_id, wait=wait)
+        if not wait and "text" in query:
+            raise WouldBlock("Embedding a text takes long.")
+        parsed = self._parse(entry, query, "")
+        return self._answer(entry, parsed.vector, parsed, wait=wait, threads=1)[0]
+
+    def search_batch(self, library_id: str, queries: Sequence[Mapping[str, object]]) -> list[SearchAnswer]:
+        """Answer several queries, each with its own k, filter and parameters, in one consistent state each."""
+        limit = self._engine.settings.limits.max_batch_rows
+        if not isinstance(queries, (list, tuple)):
+            raise ValidationFailed.at("/queries", f"expected a list of queries; received {type(queries).__name__}")
+        if len(queries) > limit:
+            raise ValidationFailed.at("/queries", f"expected at most {limit} queries; received {len(queries)}")
+        entry = self._entry(library_id, wait=True)
+        parsed: list[_Query] = []
+        faults: list[Fault] = []
+        for at, query in enumerate(queries):
+            try:
+                parsed.append(self._parse(entry, query, f"/queries/{at}"))
+            except ValidationFailed as error:
+                faults.extend(error.faults)
+        raise_faults(faults)
+        groups: dict[object, list[int]] = {}
+        for at, one in enumerate(parsed):
+            key = (one.k, one.filter, repr(one.params), one.include, one.min_score, one.explain, one.vector.shape[1])
+            groups.setdefault(key, []).append(at)
+        answers: dict[int, SearchAnswer] = {}
+        for members in groups.values():
+            matrix = np.concatenate([parsed[at].vector for at in members])
+            found = self._answer(
+                entry, matrix, parsed[members[0]], wait=True, threads=self._engine.search_threads
+            )
+            answers.update(zip(members, found, strict=True))
+        return [answers[at] for at in range(len(parsed))]
+
+    def search_matrix(
+        self,
+        library_id: str,
+        matrix: NDArray[np.generic],
+        *,
+        k: int = 10,
+        filter: object = None,  # noqa: A002 - the word of the REST contract
+        params: object = None,
+        include: Sequence[str] = (),
+    ) -> list[SearchAnswer]:
+        """Answer a matrix of queries, float32 or float16 ``[q, dim]``, with the same k, filter and parameters."""
+        entry = self._entry(library_id, wait=True)
+        info = cast("LibraryState", entry.state).info
+        if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.float16):
+            raise ValidationFailed.at(
+                "", f"expected float32 or float16 [q, dim]; received {matrix.dtype} {list(matrix.shape)}"
+            )
+        limit = self._engine.settings.limits.max_batch_rows
+        if len(matrix) > limit:
+            raise ValidationFailed.at("", f"expected at most {limit} queries; received {len(matrix)}")
+        rest: dict[str, object] = {"k": k, "include": list(include)}
+        if filter is not None:
+            rest["filter"] = filter
+        if params is not None:
+            rest["params"] = params
+        if not len(matrix):
+            return []
+        raise_faults(
+            check_matrix(
+                cast("NDArray[np.floating]", matrix),
+                dimension=info["dimension"],
+                metric=info["metric"],
+                pointers=lambda row: f"/{row}",
+            )
+        )
+        vectors = stored_form(np.ascontiguousarray(matrix, dtype=np.float32), info["metric"])[0]
+        query = self._options(entry, rest, "", vectors)
+        return self._answer(entry, vectors, query, wait=True, threads=self._engine.search_threads)
+
+    def _entry(self, library_id: str, *, wait: bool) -> Entry:
+        repository = self._engine.repository
+        if not wait and not repository.is_loaded(library_id):
+            raise WouldBlock("The library has to be read from disk first.")
+        return repository.get(library_id)
+
+    def _parse(self, entry: Entry, query: object, pointer: str) -> _Query:
+        body = body_of(query, QUERY_FIELDS, pointer)
+        info = cast("LibraryState", entry.state).info
+        vector = prepare_query(
+            body,
+            pointer=pointer,
+            metric=info["metric"],
+            dimension=info["dimension"],
+            limits=self._engine.settings.limits,
+            embedder=self._engine.embedder,
+        )
+        return self._options(entry, body, pointer, vector)
+
+    def _options(
+        self, entry: Entry, body: Mapping[str, object], pointer: str, vector: NDArray[np.float32]
+    ) -> _Query:
+        limits = self._engine.settings.limits
+        faults: list[Fault] = []
+        k = body.get("k", 10)
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= limits.max_k:
+            faults.append(Fault(f"{pointer}/k", f"expected a whole number from 1 to {limits.max_k}; received {k!r}"))
+        include = body.get("include", _DEFAULT_INCLUDE)
+        if not isinstance(include, (list, tuple)):
+            faults.append(Fault(f"{pointer}/include", f"expected a list; received {type(include).__name__}"))
+            include = ()
+        for at, one in enumerate(cast("Sequence[object]", include)):
+            if one not in _INCLUDABLE:
+                detail = f"unknown value {one!r}; known: {', '.join(_INCLUDABLE)}"
+                faults.append(Fault(f"{pointer}/include/{at}", detail))
+        min_score = body.get("min_score")
+        if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, (int, float))):
+            faults.append(Fault(f"{pointer}/min_score", f"expected a number; received {min_score!r}"))
+        explain = body.get("explain", False)
+        if not isinstance(explain, bool):
+            faults.append(Fault(f"{pointer}/explain", f"expected true or false; received {explain!r}"))
+        wanted = None
+        if body.get("filter") is not None:
+            try:
+                wanted = parse_filter(
+                    body["filter"],
+                    pointer=f"{pointer}/filter",
+                    max_depth=limits.max_filter_depth,
+                    max_nodes=limits.max_filter_nodes,
+                )
+                if wanted.matches_everything:
+                    wanted = None
+            except ValidationFailed as error:
+                faults.extend(error.faults)
+        params: object = None
+        if body.get("params") is not None:
+            try:
+                params = self._params(cast("LibraryState", entry.state), body["params"], f"{pointer}/params")
+            except ValidationFailed as error:
+                faults.extend(error.faults)
+        raise_faults(faults)
+        return _Query(
+            vector=vector,
+            k=cast("int", k),
+            filter=wanted,
+            params=params,
+            include=tuple(cast("Sequence[str]", include)),
+            min_score=cast("float | None", min_score),
+            explain=explain,
+        )
+
+    def _params(self, state: LibraryState, given: object, pointer: str) -> object:
+        """Search parameters for the index that serves now, or that will once there is something to index."""
+        active = state.active
+        kind = active.type if active is not None else self._engine.plugins.index_types.get(state.info["index_type"])
+        if kind is None:
+            # The type is not installed: its parameters cannot be checked, and the answer carries the warning.
+            return None
+        return validate_params(kind.search_params, given, pointer)
+
+    def _answer(
+        self, entry: Entry, vectors: NDArray[np.float32], query: _Query, *, wait: bool, threads: int
+    ) -> list[SearchAnswer]:
+        state = cast("LibraryState", entry.state)
+        if not wait and not self._cheap(state):
+            raise WouldBlock("The search takes long.")
+        answers: list[SearchAnswer] = []
+        for begin in range(0, len(vectors), _BATCH_ROWS):
+            part = vectors[begin : begin + _BATCH_ROWS]
+            started = time.perf_counter()
+            if not entry.lock.acquire_read(blocking=wait):
+                raise WouldBlock("The library is being written to.")
+            try:
+                if state.removed:
+                    raise LibraryNotFound(f"No library has the id {entry.id!r}.")
+                answers.extend(self._search(state, part, query, started, threads))
+            finally:
+                entry.lock.release_read()
+        return answers
+
+    def _cheap(self, state: LibraryState) -> bool:
+        if state.search_ms:
+            return state.search_ms <= _INLINE_MS
+        return sum(block.rows * block.vectors.shape[1] for block in state.blocks()) <= _INLINE_NUMBERS
+
+    def _search(
+        self, state: LibraryState, vectors: NDArray[np.float32], query: _Query, started: float, threads: int
+    ) -> list[SearchAnswer]:
+        active = state.active
+        params = query.params
+        if params is not None and active is not None and not isinstance(params, active.type.search_params):
+            # The index was swapped for one of another type between the check and the lock.
+            raise ValidationFailed.at("/params", f"the active index is now of type {active.type.name!r}")
+        request = Request(k=query.k, filter=query.filter, params=params, threads=threads)  # type: ignore[arg-type]
+        found = find(state, self._engine.kernel, vectors, request)
+        searched = time.perf_counter()
+        elapsed = 1000.0 * (searched - started) / max(1, len(vectors))
+        state.search_ms += _AVERAGE * (elapsed - state.search_ms) if state.search_ms else elapsed
+        name = active.type.name if active is not None else self._serving(state)
+        warnings = [*state.warnings, *found.warnings]
+        answers: list[SearchAnswer] = []
+        for at in range(len(vectors)):
+            answer = SearchAnswer(
+                hits=_hits(state, found, at, query),
+                index={"type": name, "exact": found.exact},
+                revision=state.info["revision"],
+                warnings=warnings,
+            )
+            if query.explain:
+                answer.explain = {
+                    "route": found.route,
+                    "matches": found.matches,
+                    "base_rows": 0 if state.base is None else state.base.rows,
+                    "delta_rows": state.delta_rows,
+                    "dead_rows": state.dead_rows,
+                    "segments": len(state.delta),
+                    "search_ms": round(1000.0 * (searched - started), 4),
+                }
+            answers.append(answer)
+        took = round(1000.0 * (time.perf_counter() - started), 4)
+        for answer in answers:
+            answer.took_ms = took
+        return answers
+
+    def _serving(self, state: LibraryState) -> str:
+        """The type that serves while there is no index over the base."""
+        if state.base is None and not state.warnings:
+            return state.info["index_type"]
+        return self._engine.kernel.name
+
+
+def score_of(distance: float, metric: Metric) -> tuple[float, float]:
+    """Score (higher is closer) and distance (smaller is closer) in the form of the REST contract."""
+    if metric == "cosine":
+        # Rounding of stored unit rows may leave the interval by 1e-7.
+        distance = min(2.0, max(0.0, distance))
+        return 1.0 - distance, distance
+    if metric == "dot":
+        return -distance, distance
+    root = float(np.sqrt(distance))
+    return -root, root
+
+
+def _hits(state: LibraryState, found: Found, at: int, query: _Query) -> list[dict[str, object]]:
+    hits: list[dict[str, object]] = []
+    metric = state.info["metric"]
+    with_text, with_metadata = "text" in query.include, "metadata" in query.include
+    with_embedding = "embedding" in query.include
+    for candidate, raw in zip(found.candidates[at].tolist(), found.distances[at].tolist(), strict=True):
+        score, distance = score_of(raw, metric)
+        if query.min_score is not None and score < query.min_score:
+            break
+        block, slot = found.blocks[candidate >> 32], candidate & 0xFFFFFFFF
+        record = parse(block.records[slot])
+        hit: dict[str, object] = {
+            "id": record["id"],
+            "document_id": record["document_id"],
+            "score": score,
+            "distance": distance,
+        }
+        if with_text:
+            hit["text"] = record["text"]
+        if with_metadata:
+            hit["metadata"] = record["metadata"]
+        if with_embedding:
+            row: Row = state.row(int(block.ids[slot]))
+            hit["embedding"] = row.embedding().tolist()
+        hits.append(hit)
+    return hits

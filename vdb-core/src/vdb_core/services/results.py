@@ -1,0 +1,102 @@
+"""What services answer, beside the entities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from vdb_core.errors import VdbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["DeleteResult", "Export", "Page", "SearchAnswer", "UpsertResult", "WouldBlock"]
+
+T = TypeVar("T")
+
+
+class WouldBlock(VdbError):  # noqa: N818 - not an error of anybody's: the caller asked not to wait
+    """The call was made with ``wait=False`` and would have to wait, or to compute for long."""
+
+    code = "would_block"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """Part of a list."""
+
+    items: Sequence[T]
+    next_cursor: str | None
+    """Give it back to get what follows; none at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpsertResult:
+    """What an upsert did."""
+
+    created: int
+    updated: int
+    ids: list[str]
+    revision: int
+
+    def to_json(self) -> dict[str, object]:
+        """The result in the form of the REST API."""
+        return {"created": self.created, "updated": self.updated, "ids": self.ids, "revision": self.revision}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteResult:
+    """What a delete did."""
+
+    deleted: int
+    """Chunks that are gone."""
+    revision: int
+
+    def to_json(self) -> dict[str, object]:
+        """The result in the form of the REST API."""
+        return {"deleted": self.deleted, "revision": self.revision}
+
+
+@dataclass(slots=True, kw_only=True)
+class SearchAnswer:
+    """The hits of one query."""
+
+    hits: list[dict[str, object]]
+    """``id``, ``document_id``, ``score``, ``distance``, and what ``include`` asked for; closest first."""
+    index: dict[str, object]
+    """``type``: the active index; ``exact``: whether this answer is."""
+    revision: int
+    warnings: list[str] = field(default_factory=list)
+    took_ms: float = 0.0
+    explain: dict[str, object] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The answer in the form of the REST API."""
+        body: dict[str, object] = {
+            "hits": self.hits,
+            "index": self.index,
+            "revision": self.revision,
+            "warnings": self.warnings,
+            "took_ms": self.took_ms,
+        }
+        if self.explain is not None:
+            body["explain"] = self.explain
+        return body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """A library as it was at one moment; writes go on beside it."""
+
+    library: dict[str, object]
+    documents: Iterator[bytes]
+    """JSON text of each document."""
+    rows: int
+    dimension: int
+    chunks: Iterator[bytes]
+    """JSON text of each chunk, without its embedding."""
+    vectors: Iterator[NDArray[np.float32]]
+    """float32 ``[m, dim]`` in the caller's scale, in the order of the chunks; ``rows`` in all."""

@@ -1,0 +1,267 @@
+"""From what a caller sends to rows that can be stored: ids, vectors, texts and metadata, every fault at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from vdb_core.domain import (
+    check_id,
+    check_matrix,
+    check_metadata,
+    embedding_from_b64,
+    new_id,
+    normalize,
+    to_matrix,
+)
+from vdb_core.engine.records import start
+from vdb_core.errors import Fault, ValidationFailed
+from vdb_core.services.checks import is_mapping, known_fields, raise_faults, text_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from vdb_core.indexes import Metric
+    from vdb_core.persistence import Embedder
+    from vdb_core.services.settings import Limits
+
+__all__ = ["CHUNK_FIELDS", "Rows", "prepare_query", "prepare_rows", "stored_form"]
+
+CHUNK_FIELDS: Final = ("id", "document_id", "text", "embedding", "embedding_b64", "metadata")
+_NO_METADATA: Final[dict[str, object]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows that can be stored, in the order in which they came."""
+
+    ids: list[str]
+    document_ids: list[str | None]
+    heads: list[bytes]
+    """The part of each record that is known before the commit."""
+    vectors: NDArray[np.float32]
+    norms: NDArray[np.float64] | None
+    pointers: Callable[[int], str]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the rows carry."""
+        return self.vectors.nbytes + sum(map(len, self.heads))
+
+
+def stored_form(
+    matrix: NDArray[np.float32], metric: Metric
+) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+    """Rows as they are stored: unit rows and their norms under cosine, as given otherwise."""
+    if metric == "cosine":
+        return normalize(matrix)
+    return np.ascontiguousarray(matrix), None
+
+
+def prepare_rows(
+    rows: Sequence[object],
+    *,
+    pointer: str,
+    single: bool = False,
+    vectors: NDArray[np.generic] | None,
+    metric: Metric,
+    dimension: int | None,
+    limits: Limits,
+    embedder: Callable[[], Embedder],
+) -> Rows:
+    """Validate rows and bring them into the form in which they are stored.
+
+    Args:
+        rows: objects with the fields of a chunk.
+        pointer: where the rows are in the request.
+        single: there is one row, and ``pointer`` names it and not the list around it.
+        vectors: float32 or float16 ``[n, dim]`` in place of each row's ``embedding``, or none.
+        metric: of the library.
+        dimension: of the library, none where its first embedding decides.
+        limits: what is accepted.
+        embedder: opens the embedder for texts without embeddings; raises ``ValidationFailed`` where there is none.
+
+    Raises:
+        ValidationFailed: with every fault.
+    """
+
+    def at(row: int) -> str:
+        return pointer if single else f"{pointer}/{row}"
+
+    faults: list[Fault] = []
+    if vectors is not None and len(vectors) != len(rows):
+        raise ValidationFailed.at(
+            "/vectors", f"expected one row a chunk; received {len(vectors)} vectors and {len(rows)} chunks"
+        )
+    ids: list[str] = []
+    document_ids: list[str | None] = []
+    texts: list[str | None] = []
+    metadatas: list[Mapping[str, object]] = []
+    embeddings: list[object] = []
+    encoded = False
+    for number, row in enumerate(rows):
+        if not is_mapping(row):
+            faults.append(Fault(at(number), f"expected an object; received {type(row).__name__}"))
+            continue
+        if not row.keys() <= _KNOWN:
+            faults.extend(known_fields(row, CHUNK_FIELDS, at(number)))
+        get = row.get
+        chunk_id = get("id")
+        if chunk_id is None:
+            if "id" in row:
+                faults.append(Fault(f"{at(number)}/id", "expected a string; received null (leave it out to get one)"))
+            chunk_id = new_id()
+        else:
+            problems = check_id(chunk_id, "")
+            if problems:
+                faults.extend(Fault(f"{at(number)}/id", one.detail) for one in problems)
+        ids.append(cast("str", chunk_id))
+        document_id = get("document_id")
+        if document_id is not None and (problems := check_id(document_id, "")):
+            faults.extend(Fault(f"{at(number)}/document_id", one.detail) for one in problems)
+        document_ids.append(cast("str | None", document_id))
+        text = get("text")
+        if text is not None:
+            faults.extend(text_fault(text, f"{at(number)}/text", max_bytes=limits.max_text_bytes))
+        texts.append(cast("str | None", text))
+        metadata = get("metadata")
+        if metadata is None:
+            if "metadata" in row:
+                faults.append(Fault(f"{at(number)}/metadata", "expected an object; received null"))
+            metadata = _NO_METADATA
+        elif problems := check_metadata(
+            metadata,
+            f"{at(number)}/metadata",
+            max_bytes=limits.max_metadata_bytes,
+            max_depth=limits.max_json_depth,
+        ):
+            faults.extend(problems)
+        metadatas.append(cast("Mapping[str, object]", metadata))
+        embedding, packed = get("embedding"), get("embedding_b64")
+        if vectors is not None:
+            if embedding is not None or packed is not None:
+                faults.append(Fault(at(number), "the embedding comes from the matrix; leave it out of the row"))
+        elif packed is not None:
+            encoded = True
+            if embedding is not None:
+                faults.append(Fault(at(number), "expected embedding or embedding_b64; received both"))
+            embedding, problems = embedding_from_b64(packed, f"{at(number)}/embedding_b64")
+            faults.extend(problems)
+        embeddings.append(embedding)
+    _check_unique(ids, at, faults)
+    if len(ids) < len(rows):
+        raise ValidationFailed.of(faults)
+
+    def vector_at(row: int) -> str:
+        if vectors is not None:
+            return f"/vectors/{row}"
+        given = cast("Mapping[str, object]", rows[row])
+        return f"{at(row)}/embedding_b64" if encoded and "embedding_b64" in given else f"{at(row)}/embedding"
+
+    matrix = _matrix(embeddings, texts, vectors, at, vector_at, faults, dimension, limits, embedder)
+    if matrix is not None:
+        faults.extend(check_matrix(matrix, dimension=dimension, metric=metric, pointers=vector_at))
+    if faults or matrix is None:
+        raise ValidationFailed.of(faults)
+    unit, norms = stored_form(np.asarray(matrix, dtype=np.float32), metric)
+    heads = list(map(start, ids, document_ids, texts, metadatas))
+    return Rows(ids=ids, document_ids=document_ids, heads=heads, vectors=unit, norms=norms, pointers=at)
+
+
+_KNOWN: Final = frozenset(CHUNK_FIELDS)
+
+
+def _check_unique(ids: list[str], at: Callable[[int], str], faults: list[Fault]) -> None:
+    hashable = [one for one in ids if isinstance(one, str)]
+    if len(set(hashable)) == len(hashable):
+        return
+    first: dict[str, int] = {}
+    for number, one in enumerate(ids):
+        if isinstance(one, str) and first.setdefault(one, number) != number:
+            faults.append(Fault(f"{at(number)}/id", f"duplicate id {one!r}; row {first[one]} has it already"))
+
+
+def _matrix(
+    embeddings: list[object],
+    texts: list[str | None],
+    vectors: NDArray[np.generic] | None,
+    at: Callable[[int], str],
+    vector_at: Callable[[int], str],
+    faults: list[Fault],
+    dimension: int | None,
+    limits: Limits,
+    embedder: Callable[[], Embedder],
+) -> NDArray[np.floating] | None:
+    """The rows' vectors, float32 or float16 ``[n, dim]``, or none where a fault was found."""
+    if vectors is not None:
+        if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
+            detail = f"expected float32 or float16 [n, dim]; received {vectors.dtype} {list(vectors.shape)}"
+            raise ValidationFailed.at("/vectors", detail)
+        if vectors.shape[1] > limits.max_dimension:
+            detail = f"expected at most {limits.max_dimension} numbers a row; received {vectors.shape[1]}"
+            raise ValidationFailed.at("/vectors", detail)
+        return cast("NDArray[np.floating]", vectors)
+    missing = [number for number, one in enumerate(embeddings) if one is None]
+    if missing and not faults:
+        blank = [number for number in missing if not texts[number]]
+        if blank:
+            faults.extend(Fault(at(number), "expected embedding, embedding_b64 or text") for number in blank)
+        else:
+            try:
+                made = embedder().embed([cast("str", texts[number]) for number in missing])
+            except ValidationFailed as error:
+                faults.extend(
+                    Fault(f"{at(number)}/embedding", error.faults[0].detail) for number in missing
+                )
+            else:
+                for number, row in zip(missing, made, strict=True):
+                    embeddings[number] = row
+    if any(one is None for one in embeddings):
+        return None
+    matrix, problems = to_matrix(
+        embeddings, vector_at, max_dimension=limits.max_dimension, dimension=dimension
+    )
+    faults.extend(problems)
+    return matrix
+
+
+def prepare_query(
+    query: Mapping[str, object],
+    *,
+    pointer: str,
+    metric: Metric,
+    dimension: int | None,
+    limits: Limits,
+    embedder: Callable[[], Embedder],
+) -> NDArray[np.float32]:
+    """The query's vector as rows are stored, float32 ``[1, dim]``; raises ``ValidationFailed``."""
+    given = [name for name in ("embedding", "embedding_b64", "text") if query.get(name) is not None]
+    if len(given) != 1:
+        raise ValidationFailed.at(
+            pointer,
+            f"expected exactly one of embedding, embedding_b64, text; received {', '.join(given) or 'none'}",
+        )
+    name = given[0]
+    value = query[name]
+    where = f"{pointer}/{name}"
+    if name == "text":
+        raise_faults(text_fault(value, where, max_bytes=limits.max_text_bytes))
+        try:
+            row: object = embedder().embed([cast("str", value)])[0]
+        except ValidationFailed as error:
+            raise ValidationFailed.at(where, error.faults[0].detail) from error
+    elif name == "embedding_b64":
+        row, faults = embedding_from_b64(value, where)
+        raise_faults(faults)
+    else:
+        row = value
+    matrix, faults = to_matrix([row], lambda _: where, max_dimension=limits.max_dimension, dimension=dimension)
+    raise_faults(faults)
+    if matrix is None:
+        raise ValidationFailed.at(where, "expected a list of numbers")
+    raise_faults(check_matrix(matrix, dimension=dimension, metric=metric, pointers=lambda _: where))
+    return stored_form(matrix, metric)[0]

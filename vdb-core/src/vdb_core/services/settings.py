@@ -1,0 +1,72 @@
+"""Settings of the engine and its limits. Plain records: where they come from is the caller's business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["EngineSettings", "Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may ask for at most."""
+
+    max_k: int = 10_000
+    """Hits a query."""
+
+    max_batch_rows: int = 10_000
+    """Rows of an upsert, ids of a delete, queries of a batch search; bulk uploads are not limited by it."""
+
+    max_dimension: int = 8_192
+    """Length of an embedding."""
+
+    max_filter_depth: int = 16
+    """Levels of a filter."""
+
+    max_filter_nodes: int = 1_000
+    """Conditions and operators of a filter."""
+
+    max_json_depth: int = 32
+    """Levels of metadata."""
+
+    max_metadata_bytes: int = 65_536
+    """Bytes of JSON text that the metadata of one entity may take."""
+
+    max_text_bytes: int = 1_048_576
+    """Bytes of UTF-8 that the text of one chunk may take."""
+
+    max_pending_writes: int = 1_024
+    """Writes that may wait for the committer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How an engine runs."""
+
+    data_dir: Path | None = None
+    """Where libraries are kept; none keeps them in memory, and they end with the process."""
+
+    snapshot_store: str = "numpy"
+    """Name of the snapshot store."""
+
+    journal: str = "sqlite"
+    """Name of the journal."""
+
+    embedder: str | None = None
+    """Name of the embedder that turns texts into embeddings; none refuses texts without embeddings."""
+
+    build_threads: int | None = None
+    """Threads that a build may use; none: all cores but one, and at least one."""
+
+    search_threads: int | None = None
+    """Threads that a batch search may use; none: all cores. A single query uses one."""
+
+    seed: int = 0
+    """Seed of every build."""
+
+    limits: Limits = field(default_factory=Limits)
+    """What a request may ask for."""
