@@ -330,7 +330,15 @@ def _shielded(doing: str, call: Callable[[], object]) -> object:
         raise
     # SystemExit included: a plugin that calls sys.exit() on import must not end the server.
     except BaseException as error:
-        raise PluginError(f"{doing} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"{doing} raised {type(error).__name__}: {_text(error)}") from error
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    # An exception of a stranger's class may even fail to say what it is.
+    except Exception:  # noqa: BLE001
+        return "(its text cannot be shown)"
 
 
 def _state_of(error: PluginError) -> PluginState:

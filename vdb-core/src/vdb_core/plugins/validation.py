@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
@@ -104,6 +105,12 @@ def _index_problems(record: IndexType) -> list[str]:
     capabilities = cast("object", record.capabilities)
     if not isinstance(capabilities, Capabilities):
         problems.append(f"capabilities: expected Capabilities; received {_shown(capabilities)}")
+    else:
+        problems += [
+            f"capabilities: {field}: expected True or False; received {_shown(claim)}"
+            for field, claim in cast("dict[str, object]", asdict(capabilities)).items()
+            if not isinstance(claim, bool)
+        ]
     complexity = cast("object", record.complexity)
     if complexity is not None and not isinstance(complexity, Complexity):
         problems.append(f"complexity: expected Complexity or None; received {_shown(complexity)}")
