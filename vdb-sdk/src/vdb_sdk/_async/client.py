@@ -1,0 +1,176 @@
+"""The client: libraries, and what the server offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vdb_sdk import _requests, _responses
+from vdb_sdk._async.jobs import AsyncJob
+from vdb_sdk._async.library import AsyncLibraryHandle
+from vdb_sdk._async.pager import AsyncPager
+from vdb_sdk._async.session import AsyncSession
+from vdb_sdk._retry import RetryPolicy
+from vdb_sdk.errors import ConflictError, InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from vdb_sdk._requests import IndexLike
+    from vdb_sdk._transport import AsyncTransport
+    from vdb_sdk.models import IndexTypeInfo, Library, Metric, PluginInfo
+
+__all__ = ["AsyncClient"]
+
+
+class AsyncClient:
+    """Libraries of a vdb engine, in this process or behind HTTP. Made by `vdb_sdk.connect_async`.
+
+    It may be shared: calls may run at once. `close` it, or use it in ``async with``, when you are done.
+    """
+
+    def __init__(self, transport: AsyncTransport, *, retries: int | RetryPolicy = 3) -> None:
+        policy = retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries=retries)
+        self._session: AsyncSession = AsyncSession(transport, policy)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._session.transport.name!r})"
+
+    async def __aenter__(self) -> AsyncClient:
+        await self._session.transport.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, or the engine in this process; every later call raises `ClientClosed`."""
+        await self._session.transport.close()
+
+    async def ready(self) -> bool:
+        """Whether the engine answers requests now."""
+        request = _requests.get("/readyz")
+        response = await self._session.transport.send(request)
+        return response.status < 300
+
+    async def create_library(
+        self,
+        name: str,
+        *,
+        id: str | None = None,  # noqa: A002  # the contract's word
+        metric: Metric = "cosine",
+        dimension: int | None = None,
+        index: IndexLike = "brute",
+        metadata: Mapping[str, object] | None = None,
+        exist_ok: bool = False,
+    ) -> AsyncLibraryHandle:
+        """Create a library.
+
+        Args:
+            name: For people; need not be unique.
+            id: ``[A-Za-z0-9][A-Za-z0-9._-]{0,127}``; without one the server makes one up.
+            metric: ``cosine``, ``dot`` or ``l2``.
+            dimension: Length of its embeddings; ``None`` lets the first one fix it.
+            index: Name of an index type, or an `IndexSpec` with parameters.
+            metadata: Whatever you want to keep with it.
+            exist_ok: Take the library that has this id already. Needs ``id``.
+
+        Raises:
+            ConflictError: The id is taken; with ``exist_ok``, by one of another metric or dimension.
+            ValidationError: Something the server does not accept, such as an unknown index type.
+
+        >>> import vdb_sdk
+        >>> client = vdb_sdk.connect_async()
+        >>> words = await client.create_library("Words", id="words", metric="cosine")
+        >>> words.id
+        'words'
+        >>> (await words.info()).name
+        'Words'
+        >>> await client.close()
+        """
+        if exist_ok and id is None:
+            msg = "create_library: exist_ok needs an id: several libraries may have the same name."
+            raise InvalidArgument(msg)
+        request = _requests.create_library(
+            name=name, library_id=id, metric=metric, dimension=dimension, index=index, metadata=metadata
+        )
+        try:
+            library = await self._session.call(request, _responses.library)
+        except ConflictError as error:
+            if not exist_ok or id is None or error.code != "already_exists":
+                raise
+            library = await self.library(id).info()
+            if library.metric != metric or dimension not in {None, library.dimension}:
+                error.add_note(
+                    f"It is there with metric={library.metric!r}, dimension={library.dimension}; "
+                    f"asked for were metric={metric!r}, dimension={dimension}."
+                )
+                raise
+        return AsyncLibraryHandle(self._session, library.id)
+
+    def library(self, library_id: str) -> AsyncLibraryHandle:
+        """A handle to a library. Sends nothing: whether it exists shows at the first call."""
+        _requests.segment(library_id, "library_id")
+        return AsyncLibraryHandle(self._session, library_id)
+
+    async def get_library(self, library_id: str) -> AsyncLibraryHandle:
+        """A handle to a library that exists now; raises `NotFoundError` where it does not."""
+        library = await self._session.call(_requests.get_library(library_id), _responses.library)
+        return AsyncLibraryHandle(self._session, library.id)
+
+    def libraries(self, *, page_size: int = 100, cursor: str | None = None) -> AsyncPager[Library]:
+        """All libraries; fetched a page at a time."""
+        return AsyncPager(
+            self._session,
+            lambda after: _requests.list_libraries(limit=page_size, cursor=after),
+            _responses.page(_responses.library),
+            cursor,
+        )
+
+    async def delete_library(self, library_id: str, *, if_match: int | None = None) -> None:
+        """Delete a library and all it holds, at once and for good.
+
+        Raises:
+            NotFoundError: There is none.
+            PreconditionFailed: It is at another revision than ``if_match``.
+        """
+        await self._session.send(_requests.delete_library(library_id, if_match=if_match))
+
+    async def import_library(
+        self,
+        path: str | Path,
+        *,
+        id: str | None = None,  # noqa: A002  # the contract's word
+    ) -> AsyncLibraryHandle:
+        """Make a library of an archive that `AsyncLibraryHandle.export` wrote; ``id`` gives it another id.
+
+        Raises:
+            ConflictError: The id is taken.
+        """
+        source = Path(path)
+        if not source.is_file():
+            msg = f"import_library: there is no file {str(source)!r}."
+            raise InvalidArgument(msg)
+        library = await self._session.call(
+            _requests.import_library(source, library_id=id), _responses.library
+        )
+        return AsyncLibraryHandle(self._session, library.id)
+
+    async def index_types(self) -> list[IndexTypeInfo]:
+        """The index types on offer, with their parameters."""
+        return await self._session.call(_requests.get("/v1/index-types"), _responses.index_types)
+
+    async def plugins(self) -> list[PluginInfo]:
+        """The plugins that the server found, and what became of each."""
+        return await self._session.call(_requests.get("/v1/plugins"), _responses.plugins)
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """A background job by its id; raises `NotFoundError` where the server knows it no more."""
+        status = await self._session.call(_requests.get(_requests.job_path(job_id)), _responses.job)
+        return AsyncJob(self._session, status)
