@@ -135,7 +135,6 @@ class NumpySnapshotStore:
                 )
                 entry = writer.finish(generation, dict(parts.header))
                 self._put(target / _MANIFEST, encode(Manifest(library_id=library_id, generations=(entry,))))
-                self._disk.sync_directory(target)
                 self._disk.sync_directory(directory)
                 self._publish(library_id, (*listed, entry))
             except BaseException:
@@ -178,7 +177,6 @@ class NumpySnapshotStore:
             remaining = tuple(entry for entry in listed if entry.generation != generation)
             with suppress(OSError):
                 self._put(aside / "reason.txt", f"{reason}\n".encode(errors="replace"))
-                self._disk.sync_directory(aside)
                 # A library whose last generation is set aside keeps a manifest that lists it: it is damaged, which
                 # must not look as if it had never been there.
                 self._publish(library_id, remaining or listed)
@@ -214,10 +212,14 @@ class NumpySnapshotStore:
                 problem = error
             found: list[Generation] = []
             for path in _numbered(directory):
-                with suppress(SnapshotDamaged, FileNotFoundError):
+                try:
                     data = read_plain_file(path / _MANIFEST, limit=_MAX_MANIFEST)
                     copy = decode(data, library_id=library_id, where=str(path / _MANIFEST))
                     found += [entry for entry in copy.generations if str(entry.generation) == path.name]
+                except FileNotFoundError:
+                    continue
+                except SnapshotDamaged as error:
+                    problem = problem or error
         if found and problem is None:
             problem = SnapshotDamaged(f"{directory / _MANIFEST} is missing. The copies in its generations are used.")
         return _Known(manifest=Manifest(library_id=library_id, generations=tuple(found)), raw=raw, problem=problem)
@@ -254,17 +256,19 @@ class NumpySnapshotStore:
     # How it changes
 
     def _put(self, path: Path, data: bytes) -> None:
-        with self._disk.create(path) as file:
+        """Write a small file so that its name means that it is whole."""
+        temporary = path.with_name(f"{path.name}.tmp")
+        self._disk.remove_file(temporary)
+        with self._disk.create(temporary) as file:
             self._disk.write(file, data)
             self._disk.sync_file(file)
+        self._disk.rename(temporary, path)
+        self._disk.sync_directory(path.parent)
 
     def _publish(self, library_id: str, generations: tuple[Generation, ...]) -> None:
-        directory = self._directory(library_id)
-        temporary = directory / f"{_MANIFEST}.tmp"
-        self._disk.remove_file(temporary)
-        self._put(temporary, encode(Manifest(library_id=library_id, generations=generations)))
-        self._disk.rename(temporary, directory / _MANIFEST)
-        self._disk.sync_directory(directory)
+        self._put(
+            self._directory(library_id) / _MANIFEST, encode(Manifest(library_id=library_id, generations=generations))
+        )
 
     def _make_directories(self, directory: Path) -> None:
         missing = [path for path in (directory, *directory.parents) if not path.is_dir()]
@@ -275,10 +279,9 @@ class NumpySnapshotStore:
 
     def _withdraw(self, directory: Path, generation: int, before: bytes | None) -> None:
         """Undo a write that failed, wherever it stood; what cannot be removed now is swept by the next write."""
-        manifest, temporary = directory / _MANIFEST, directory / f"{_MANIFEST}.tmp"
-        target = directory / str(generation)
+        manifest, target = directory / _MANIFEST, directory / str(generation)
         with suppress(OSError):
-            self._disk.remove_file(temporary)
+            self._disk.remove_file(directory / f"{_MANIFEST}.tmp")
             if before is None:
                 # Before the generation's directory: a manifest that lists only what is gone would mean damage.
                 self._disk.remove_file(manifest)
@@ -288,9 +291,7 @@ class NumpySnapshotStore:
                 self._disk.remove_directory(directory)
                 self._disk.sync_directory(directory.parent)
             elif manifest.read_bytes() != before:
-                self._put(temporary, before)
-                self._disk.rename(temporary, manifest)
-                self._disk.sync_directory(directory)
+                self._put(manifest, before)
 
     def _sweep(self, library_id: str, listed: tuple[Generation, ...], *, trusted: bool) -> None:
         """Remove what unfinished writes and deletions left.
