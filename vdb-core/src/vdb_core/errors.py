@@ -160,7 +160,7 @@ class BuildInProgress(CallerError):
 
     def __init__(self, message: str, *, job_id: str) -> None:
         super().__init__(message)
-        self.job_id = job_id
+        self.job_id: str = job_id
 
 
 class OperatorError(VdbError):
@@ -176,7 +176,7 @@ class WriteQueueFull(OperatorError):
 
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after: float = retry_after
 
 
 class StorageFull(OperatorError):

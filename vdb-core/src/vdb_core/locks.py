@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["RWLock"]
 
 
+@final
 class RWLock:
     """Many readers or one writer. Not reentrant: a thread that holds it must not ask for it again."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.operations import PutLibrary
 from vdb_core.engine.state import LibraryState
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "InMemoryLibraryRepository"]
 
 
+@final
 class Entry:
     """One library's place: its lock, and its state once it is loaded."""
 
-    __slots__ = ("build_lock", "building", "id", "load_lock", "lock", "state")
+    __slots__ = ("build_lock", "building", "closing", "id", "load_lock", "lock", "state")
 
     def __init__(self, library_id: str, state: LibraryState | None) -> None:
         self.id = library_id
@@ -32,8 +33,11 @@ class Entry:
         self.build_lock = threading.Lock()
         self.building: str | None = None
         """Id of the job that builds it now; guarded by ``build_lock``."""
+        self.closing = False
+        """The library is about to be deleted: no build may begin; guarded by ``build_lock``."""
 
 
+@final
 class InMemoryLibraryRepository:
     """Finds libraries. Changed by the committer alone."""
 

@@ -7,7 +7,7 @@ an internal id is found by bisection and a compaction renumbers nothing.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -35,6 +35,7 @@ def segment_capacity(dimension: int) -> int:
     return max(64, min(_SEGMENT_ROWS, _SEGMENT_BYTES // (4 * dimension)) // 64 * 64)
 
 
+@final
 class Block:
     """Rows ``0 .. rows - 1``, some of them dead. Changed by the committer alone, under the library's write lock.
 

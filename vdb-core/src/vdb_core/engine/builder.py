@@ -13,7 +13,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -23,13 +23,12 @@ from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.records import RecordFile, parse
 from vdb_core.engine.state import ActiveIndex
 from vdb_core.engine.storage import missing_type_warning
-from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed
+from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound
 from vdb_core.filters import MetadataIndex
 from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -51,6 +50,7 @@ _DEAD_ROWS: Final = 1_000
 _COPY_ROWS: Final = 8_192
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class _Cut:
     view: View
@@ -62,6 +62,7 @@ class _Cut:
     generation: int
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class _Fresh:
     base: Block | None
@@ -70,6 +71,7 @@ class _Fresh:
     written: bool
 
 
+@final
 class Builder:
     """Runs builds one after the other in a pool of their own."""
 
@@ -91,13 +93,13 @@ class Builder:
         """Name the committer, which needs the builder itself."""
         self._committer = committer
 
-    def start(
-        self, entry: Entry, kind: JobKind, *, index_type: str, index_params: dict[str, object]
-    ) -> Job:
+    def start(self, entry: Entry, kind: JobKind, *, index_type: str, index_params: dict[str, object]) -> Job:
         """Queue a build; raises ``BuildInProgress`` where the library has one."""
         if self._closed:
             raise EngineClosed("The engine is closed.")
         with entry.build_lock:
+            if entry.closing:
+                raise LibraryNotFound(f"Library {entry.id!r} is being deleted.")
             if entry.building is not None:
                 raise BuildInProgress(
                     f"Library {entry.id!r} is being indexed by job {entry.building}; wait for it or cancel it.",
@@ -135,16 +137,20 @@ class Builder:
     def rebuild(self, entry: Entry) -> None:
         """Build the index of a library anew where it could not be loaded."""
         state = entry.state
-        if state is not None and state.base is not None and state.active is None:
-            if state.info["index_type"] in self._plugins.index_types:
-                self._start_own(entry, state, "index")
+        if state is None or state.base is None or state.active is not None:
+            return
+        if state.info["index_type"] in self._plugins.index_types:
+            self._start_own(entry, state, "index")
 
     def _start_own(self, entry: Entry, state: LibraryState, kind: JobKind) -> None:
         try:
             self.start(
-                entry, kind, index_type=state.info["index_type"], index_params=dict(state.info["index_params"])
+                entry,
+                kind,
+                index_type=state.info["index_type"],
+                index_params=dict(state.info["index_params"]),
             )
-        except (BuildInProgress, EngineClosed):
+        except (BuildInProgress, EngineClosed, LibraryNotFound):
             return
 
     def close(self) -> None:
@@ -171,12 +177,15 @@ class Builder:
         except BuildCancelled:
             self._release(entry, state)
             job.finish("cancelled")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the job says so
             _log.exception("job %s (%s of library %r) failed", job.id, job.kind, entry.id)
             self._failed_at[entry.id] = state.delta_rows + (0 if state.base is None else state.base.rows)
             self._release(entry, state)
             if job.kind == "fold":
-                state.warnings = (*state.warnings[:1], f"folding the library failed ({error}); it is tried again later")
+                state.warnings = (
+                    *state.warnings[:1],
+                    f"folding the library failed ({error}); it is tried again later",
+                )
             job.finish("failed", error)
         self.fold_if_needed(entry)
 
@@ -187,8 +196,6 @@ class Builder:
 
     def _cut(self, entry: Entry, state: LibraryState) -> _Cut:
         """Take the view. Runs on the committer's thread, so nothing is written meanwhile."""
-        if state.removed:
-            raise BuildCancelled(f"Library {entry.id!r} was deleted.")
         with entry.lock.write():
             state.delta = [block for block in state.delta if block.rows]
             view, blocks = state.view(), state.blocks()
@@ -311,11 +318,6 @@ class Builder:
         index_params: dict[str, object],
     ) -> None:
         """Put the new base in place. Runs on the committer's thread."""
-        if state.removed:
-            if fresh.active is not None:
-                fresh.active.index.close()
-            self._storage.remove(entry.id, state.journal_position)
-            raise BuildCancelled(f"Library {entry.id!r} was deleted.")
         base, old_active, old_blocks = fresh.base, state.active, cut.blocks
         if base is not None:
             for internal_ids in state.deleted_rows or []:

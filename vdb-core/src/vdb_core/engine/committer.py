@@ -16,7 +16,7 @@ import queue
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast, final
 
 from vdb_core.engine.overlay import NeedsPublishError, Overlay
 from vdb_core.errors import EngineClosed, VdbError, WriteQueueFull
@@ -49,6 +49,7 @@ class Target(Protocol):
         ...
 
 
+@final
 @dataclass(slots=True)
 class Plan(Generic[T]):
     """What a prepared write will do, and what it answers once that is done."""
@@ -57,6 +58,7 @@ class Plan(Generic[T]):
     answer: Callable[[], T]
 
 
+@final
 @dataclass(slots=True)
 class _Write:
     library_id: str
@@ -65,12 +67,14 @@ class _Write:
     size: int
 
 
+@final
 @dataclass(slots=True)
 class _Call:
     run: Callable[[], object]
     future: Future[object]
 
 
+@final
 class Committer:
     """Drains the queue of writes on a thread of its own."""
 
@@ -130,7 +134,7 @@ class Committer:
                     retry_after=1.0,
                 )
             self._pending += 1
-            self._queue.put(_Write(library_id, prepare, future, size))  # type: ignore[arg-type]
+            self._queue.put(_Write(library_id, prepare, cast("Future[object]", future), size))
         return future
 
     def call(self, run: Callable[[], T]) -> Future[T]:
@@ -139,7 +143,7 @@ class Committer:
         with self._lock:
             if self._closed:
                 raise EngineClosed("The engine is closed.")
-            self._queue.put(_Call(run, future))  # type: ignore[arg-type]
+            self._queue.put(_Call(run, cast("Future[object]", future)))
         return future
 
     def close(self) -> None:
@@ -198,7 +202,7 @@ class Committer:
             except NeedsPublishError:
                 rest = writes[at:]
                 break
-            except Exception as error:  # whatever a write raises is its caller's to see, and nobody else's
+            except Exception as error:  # noqa: BLE001 - whatever a write raises is its caller's to see, and nobody else's
                 _refuse(write, error)
                 continue
             for operation in plan.operations:
@@ -211,7 +215,7 @@ class Committer:
     def _journal_and_publish(self, prepared: list[tuple[_Write, Plan[object]]]) -> None:
         try:
             position = self._append(prepared)
-        except Exception as error:  # nothing of the group is durable, so nothing of it may be seen
+        except Exception as error:  # noqa: BLE001 - nothing of the group is durable, so nothing of it may be seen
             for write, _ in prepared:
                 _refuse(write, error)
             return
@@ -221,7 +225,7 @@ class Committer:
                 if plan.operations:
                     self._target.publish(write.library_id, plan.operations, position)
                 write.future.set_result(plan.answer())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the thread must live on; the caller holds the future
                 _log.exception("a durable write to library %r could not be published", write.library_id)
                 write.future.set_exception(error)
         for library_id in {write.library_id for write, plan in prepared if plan.operations}:
@@ -257,5 +261,5 @@ def _finish_call(call: _Call) -> None:
         return
     try:
         call.future.set_result(call.run())
-    except Exception as error:  # the caller holds the future
+    except Exception as error:  # noqa: BLE001 - the caller holds the future
         call.future.set_exception(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.builder import Builder
 from vdb_core.engine.committer import Committer
@@ -27,6 +27,7 @@ __all__ = ["Engine"]
 _log = logging.getLogger(__name__)
 
 
+@final
 class Engine:
     """Everything that runs below the services. One process at a time holds a data directory."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast, final
 
 import orjson
 
@@ -43,6 +43,7 @@ def document_record(
     )
 
 
+@final
 class DocumentTable:
     """Documents by id. Changed by the committer alone, under the library's write lock.
 

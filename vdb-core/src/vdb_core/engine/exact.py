@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -54,6 +54,12 @@ def pair_distances(
     return result
 
 
+def _no_progress(phase: str, done: int, total: int) -> None:
+    """Exact indexes over a segment take no time worth telling."""
+    del phase, done, total
+
+
+@final
 class ExactKernel:
     """Builds exact indexes over rows: ``brute`` where it is installed, NumPy otherwise."""
 
@@ -80,10 +86,10 @@ class ExactKernel:
                         params=kind.params(),
                         seed=0,
                         threads=self._threads,
-                        progress=lambda phase, done, total: None,
+                        progress=_no_progress,
                         cancelled=lambda: False,
                     )
-                except Exception:
+                except Exception:  # noqa: BLE001 - whatever a plugin raises, NumPy serves
                     _log.exception("index type %r failed; NumPy serves exact searches instead", kind.name)
             return NumpyExactIndex(vectors, metric=metric)
 

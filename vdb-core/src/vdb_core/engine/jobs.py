@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, final
 
 from vdb_core.domain import format_time, now_us
 from vdb_core.errors import BuildCancelled, JobNotFound
@@ -20,6 +20,7 @@ JobKind = Literal["index", "fold", "snapshot"]
 _KEPT: Final = 1_000
 
 
+@final
 class Job:
     """One piece of background work. Safe to read from any thread."""
 
@@ -121,6 +122,7 @@ class Job:
         }
 
 
+@final
 class JobRegistry:
     """Jobs by id; finished ones are kept until there are more than a thousand."""
 
@@ -133,7 +135,9 @@ class JobRegistry:
         with self._lock:
             self._jobs[job.id] = job
             if len(self._jobs) > _KEPT:
-                for job_id in [one.id for one in self._jobs.values() if one.finished][: len(self._jobs) - _KEPT]:
+                for job_id in [one.id for one in self._jobs.values() if one.finished][
+                    : len(self._jobs) - _KEPT
+                ]:
                     del self._jobs[job_id]
         return job
 

@@ -13,7 +13,7 @@ row), so that a replay cannot come out differently::
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, final
 
 import numpy as np
 import orjson
@@ -23,7 +23,7 @@ from vdb_core.engine.records import parse
 from vdb_core.errors import StorageFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +37,7 @@ __all__ = ["Operation", "PutDocuments", "PutLibrary", "Remove", "RemoveLibrary",
 _INLINE_ROWS = 256
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class PutLibrary:
     """The library's own fields. A library begins with a ``created`` one; later ones change name and metadata."""
@@ -50,6 +51,7 @@ class PutLibrary:
 
     def stage(self, state: LibraryState) -> None:
         """Nothing to prepare."""
+        del state
 
     def apply(self, state: LibraryState) -> None:
         """Change the state; a build may have changed the index since the write was prepared, so that stays."""
@@ -58,6 +60,7 @@ class PutLibrary:
         _stamp(state, self.info["revision"], self.info["updated_at"])
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class RemoveLibrary:
     """The library and all that is in it."""
@@ -68,12 +71,14 @@ class RemoveLibrary:
 
     def stage(self, state: LibraryState) -> None:
         """Nothing to prepare."""
+        del state
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
         state.removed = True
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class PutDocuments:
     """Whole documents."""
@@ -90,6 +95,7 @@ class PutDocuments:
 
     def stage(self, state: LibraryState) -> None:
         """Nothing to prepare."""
+        del state
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
@@ -98,6 +104,7 @@ class PutDocuments:
         _stamp(state, self.revision, self.time)
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class Upsert:
     """Whole chunks with their vectors, replacing rows of the same ids."""
@@ -160,6 +167,7 @@ class Upsert:
         _stamp(state, self.revision, self.time)
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class Remove:
     """Chunks and documents by id."""
@@ -182,6 +190,7 @@ class Remove:
 
     def stage(self, state: LibraryState) -> None:
         """Nothing to prepare."""
+        del state
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
@@ -200,7 +209,7 @@ def _stamp(state: LibraryState, revision: int, time: str) -> None:
     state.info["updated_at"] = time
 
 
-def _with_records(head: dict[str, object], records: Sequence[bytes]) -> bytes:
+def _with_records(head: Mapping[str, object], records: Sequence[bytes]) -> bytes:
     """Append ready-made JSON texts as the member ``records``."""
     return orjson.dumps(head)[:-1] + b',"records":[' + b",".join(records) + b"]}"
 
@@ -224,7 +233,9 @@ def decode(entry: JournalEntry) -> Operation:
             records = [orjson.dumps(row) for row in cast("list[object]", body["records"])]
             norms = cast("list[float] | None", body["norms"])
             if entry.vectors is None:
-                raise StorageFailed("the journal holds an upsert without vectors; expected a matrix beside it")
+                raise StorageFailed(
+                    "the journal holds an upsert without vectors; expected a matrix beside it"
+                )
             return Upsert(
                 revision=cast("int", body["revision"]),
                 time=cast("str", body["time"]),
@@ -243,6 +254,5 @@ def decode(entry: JournalEntry) -> Operation:
             )
         case other:
             raise StorageFailed(
-                f"the journal holds an operation {other!r} that this version does not know; "
-                "it was written by a newer one: upgrade vdb-core"
+                f"the journal holds an operation {other!r}, which this version does not know: upgrade vdb-core"
             )

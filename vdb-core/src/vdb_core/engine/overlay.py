@@ -7,10 +7,10 @@ against the published state plus the writes of its group before it; that sum is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.operations import PutDocuments, PutLibrary, Remove, RemoveLibrary, Upsert
-from vdb_core.engine.state import replace_info
+from vdb_core.engine.state import copy_info
 from vdb_core.errors import LibraryNotFound
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class NeedsPublishError(Exception):
     """The write asks something that only the published state can tell: publish the group so far, then ask again."""
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class StoredRow:
     """A chunk as stored."""
@@ -36,6 +37,7 @@ class StoredRow:
     norm: float
 
 
+@final
 @dataclass(slots=True)
 class Overlay:
     """One library, as a write of the current group sees it. Lives on the committer's thread."""
@@ -51,7 +53,7 @@ class Overlay:
 
     def __post_init__(self) -> None:
         if self.state is not None:
-            self._info = replace_info(self.state.info)
+            self._info = copy_info(self.state.info)
             self._next_id = self.state.next_id
 
     @property
@@ -109,7 +111,7 @@ class Overlay:
         """Count a prepared operation in."""
         match operation:
             case PutLibrary():
-                self._info, self._removed = replace_info(operation.info), False
+                self._info, self._removed = copy_info(operation.info), False
             case RemoveLibrary():
                 self._removed = True
             case PutDocuments():

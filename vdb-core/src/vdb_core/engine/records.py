@@ -11,7 +11,7 @@ row costs its length and nothing more, and an answer needs to parse only the row
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Final, TypedDict, cast
+from typing import TYPE_CHECKING, Final, TypedDict, cast, final
 
 import numpy as np
 import orjson
@@ -28,6 +28,8 @@ __all__ = ["ChunkRecord", "RecordFile", "created_at_of", "finish", "parse", "sta
 
 _NEWLINE: Final = 10
 _COMMA: Final = 44
+_OPEN: Final = ord("[")
+_CLOSE: Final = ord("]")
 # Offsets from the end of a record: `"created_at":"<27 characters>","updated_at":"<27 characters>"}`.
 _CREATED_FROM: Final = -(27 + len('","updated_at":"') + 27 + len('"}'))
 _CREATED_TO: Final = _CREATED_FROM + 27
@@ -66,12 +68,13 @@ def parse(record: bytes) -> ChunkRecord:
     return cast("ChunkRecord", orjson.loads(record))
 
 
+@final
 class RecordFile:
-    """Records as one JSON array with one element a line, mapped from its file or held in memory.
+    r"""Records as one JSON array with one element a line, mapped from its file or held in memory.
 
     ::
 
-        [\\n  record 0  ,\\n  record 1  ,\\n  …  record n-1  \\n]
+        [\n  record 0  ,\n  record 1  ,\n  …  record n-1  \n]
            ^ends[0]        ^ends[1]                          ^ends[n]
     """
 
@@ -79,10 +82,19 @@ class RecordFile:
 
     def __init__(self, buffer: bytes | mmap.mmap) -> None:
         self._buffer = buffer
-        text = np.frombuffer(buffer, dtype=np.uint8)
-        ends: NDArray[np.int64] = np.flatnonzero(text == _NEWLINE).astype(np.int64)
-        del text
-        self._ends = ends if len(ends) > 1 else ends[:1]
+        length = len(buffer)
+        # The file may end with a line break of its own, behind the bracket.
+        while length and buffer[length - 1] == _NEWLINE:
+            length -= 1
+        text = np.frombuffer(buffer, dtype=np.uint8, count=length)
+        self._ends: NDArray[np.int64] = np.flatnonzero(text == _NEWLINE).astype(np.int64)
+        # An empty array may stand on one line; otherwise the last line holds the bracket alone.
+        if length < 2 or buffer[0] != _OPEN or buffer[length - 1] != _CLOSE or not len(self._ends):
+            if bytes(buffer[:length]).replace(b"\n", b"") != b"[]":
+                raise SnapshotDamaged("expected a JSON array with one element a line")
+            self._ends = np.zeros(1, dtype=np.int64)
+        elif int(self._ends[-1]) != length - 2:
+            raise SnapshotDamaged("expected a JSON array that ends with a bracket on a line of its own")
         self._file_bytes = len(buffer)
 
     @classmethod

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -45,6 +45,7 @@ _PAD: Final = np.iinfo(np.int64).max
 """A candidate is ``part << 32 | slot``; ascending candidates are ascending age."""
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is looked for; every query of a call shares it."""
@@ -55,6 +56,7 @@ class Request:
     threads: int = 1
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class Found:
     """What was found for each query, and how."""
@@ -71,6 +73,7 @@ class Found:
     warnings: list[str] = field(default_factory=list)
 
 
+@final
 @dataclass(slots=True)
 class _Part:
     number: int
@@ -156,12 +159,18 @@ def _through_index(
             return None
     try:
         slots, _ = active.index.search(
-            queries, k, allowed=allowed, params=request.params or active.type.search_params(), threads=request.threads
+            queries,
+            k,
+            allowed=allowed,
+            params=request.params or active.type.search_params(),
+            threads=request.threads,
         )
         columns = _checked(slots, part, len(queries))
-    except Exception as error:  # a broken plugin degrades the answer to exact search, and says so
+    except Exception as error:  # noqa: BLE001 - a broken plugin degrades the answer to exact search, and says so
         _log.exception("index type %r failed in a search", kind.name)
-        found.warnings.append(f"index type {kind.name!r} failed ({type(error).__name__}); searched exactly instead")
+        found.warnings.append(
+            f"index type {kind.name!r} failed ({type(error).__name__}); searched exactly instead"
+        )
         return None
     found.route.append(f"index:{kind.name}")
     return columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, final
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class LibraryInfo(TypedDict):
     updated_at: str
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveIndex:
     """The index over the base, as it serves now."""
@@ -47,6 +48,7 @@ class ActiveIndex:
     index: Index
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """Where a row is."""
@@ -72,6 +74,7 @@ class Row:
         return (vector.astype(np.float64) * norm).astype(np.float32)
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewPart:
     """A block as it was when a view was taken."""
@@ -82,6 +85,7 @@ class ViewPart:
     live: int
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """An immutable view of a library: rows are only ever appended, and the tombstones are copied."""
@@ -99,6 +103,7 @@ class View:
         return sum(part.live for part in self.parts)
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class LibraryState:
     """Everything a library is. Changed by the committer alone, under the library's write lock."""
@@ -131,7 +136,7 @@ class LibraryState:
 
     def blocks(self) -> list[Block]:
         """The base, where there is one, then the delta, in the order in which rows were written."""
-        return self.delta if self.base is None else [self.base, *self.delta]
+        return [*self.delta] if self.base is None else [self.base, *self.delta]
 
     @property
     def live(self) -> int:
@@ -193,7 +198,7 @@ class LibraryState:
             for block in self.blocks()
         ]
         return View(
-            info=replace_info(self.info),
+            info=copy_info(self.info),
             parts=parts,
             documents=self.documents.snapshot(),
             documents_version=self.documents.version,
@@ -219,6 +224,9 @@ class LibraryState:
         return total
 
 
-def replace_info(info: LibraryInfo) -> LibraryInfo:
+def copy_info(info: LibraryInfo) -> LibraryInfo:
     """Copy a library's own fields, so that later changes do not show."""
-    return LibraryInfo(**{**info, "metadata": dict(info["metadata"]), "index_params": dict(info["index_params"])})  # type: ignore[typeddict-item]
+    copy = info.copy()
+    copy["metadata"] = dict(info["metadata"])
+    copy["index_params"] = dict(info["index_params"])
+    return copy

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, final
 
 import numpy as np
 import orjson
@@ -19,18 +19,18 @@ from vdb_core.engine.blocks import Block
 from vdb_core.engine.documents import DocumentTable
 from vdb_core.engine.operations import PutLibrary, decode
 from vdb_core.engine.records import RecordFile, parse
-from vdb_core.engine.state import ActiveIndex, LibraryInfo, LibraryState
+from vdb_core.engine.state import ActiveIndex, LibraryState
 from vdb_core.errors import SnapshotDamaged
 from vdb_core.filters import MetadataIndex
 from vdb_core.persistence import SnapshotParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from vdb_core.engine.state import View
+    from vdb_core.engine.state import LibraryInfo, View
     from vdb_core.persistence import Journal, SnapshotStore, StoredSnapshot
     from vdb_core.plugins import PluginManager
 
@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _ROW_PARTS = ("vectors", "norms", "ids", "id_map", "metadata", "meta_index")
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """A generation that is on disk, opened again: what serves is what a restart would serve."""
@@ -49,6 +50,7 @@ class Written:
     index_directory: Path | None
 
 
+@final
 class Storage:
     """Reads and writes libraries; without a store and a journal nothing outlives the process."""
 
@@ -87,9 +89,8 @@ class Storage:
                     state = LibraryState(info=operation.info)
                 elif state is None:
                     raise SnapshotDamaged(
-                        f"Library {library_id!r} cannot be opened: no snapshot of it is sound "
-                        f"({'; '.join(reasons) or 'none was found'}) and the journal begins after its creation. "
-                        "Look into _quarantine/ and restore a copy."
+                        f"Library {library_id!r} cannot be opened: the journal begins after its creation, and "
+                        f"no snapshot is sound ({'; '.join(reasons) or 'there is none'}). See _quarantine/."
                     )
                 else:
                     operation.stage(state)
@@ -128,11 +129,13 @@ class Storage:
         """Make a state of a verified generation."""
         header = snapshot.header
         try:
-            info = cast("LibraryInfo", dict(cast("Mapping[str, object]", header["library"])))
+            info = cast("LibraryInfo", header["library"]).copy()
             position = cast("int", header["journal_position"])
             base = self._open_base(snapshot, with_norms=info["metric"] == "cosine")
             documents = DocumentTable(RecordFile.map(snapshot.directory / "documents.json"))
-            pairs = cast("list[tuple[str, int]]", orjson.loads((snapshot.directory / "id_map.json").read_bytes()))
+            pairs = cast(
+                "list[tuple[str, int]]", orjson.loads((snapshot.directory / "id_map.json").read_bytes())
+            )
             state = LibraryState(
                 info=info,
                 base=base,
@@ -145,7 +148,9 @@ class Storage:
                 base_generation=snapshot.generation,
             )
         except (KeyError, ValueError, OSError) as error:
-            raise SnapshotDamaged(f"its files contradict each other ({type(error).__name__}: {error})") from error
+            raise SnapshotDamaged(
+                f"its files contradict each other ({type(error).__name__}: {error})"
+            ) from error
         if len(state.chunk_ids) != (0 if base is None else base.rows):
             raise SnapshotDamaged(
                 f"id_map.json names {len(state.chunk_ids)} chunks; expected {0 if base is None else base.rows}"
@@ -169,7 +174,9 @@ class Storage:
         }
         wrong = {name: length for name, length in lengths.items() if length != len(ids)}
         if wrong or vectors.dtype != np.float32 or vectors.ndim != 2:
-            raise SnapshotDamaged(f"ids.npy has {len(ids)} rows, but {wrong or 'vectors.npy is not a float32 matrix'}")
+            raise SnapshotDamaged(
+                f"ids.npy has {len(ids)} rows, but {wrong or 'vectors.npy is not a float32 matrix'}"
+            )
         return Block(vectors=vectors, norms=norms, ids=ids, records=records, metadata=metadata, rows=len(ids))
 
     def _open_index(self, state: LibraryState, snapshot: StoredSnapshot) -> None:
@@ -188,11 +195,10 @@ class Storage:
             index = kind.load(
                 snapshot.directory / "index", state.base.vectors, metric=state.info["metric"], params=params
             )
-        except Exception as error:  # a broken plugin or a damaged index degrades the library, never loses it
+        except Exception as error:  # noqa: BLE001 - a broken plugin or a damaged index degrades the library, never loses it
             _log.warning("the index of library %r cannot be loaded: %s", state.info["id"], error)
             state.warnings = (
-                f"the saved index of type {name!r} cannot be loaded ({error}); "
-                "it is being rebuilt, and searches are exact until then",
+                f"the saved index of type {name!r} cannot be loaded ({error}): rebuilt now, exact until then",
             )
             return
         state.active = ActiveIndex(type=kind, params=params, index=index)
@@ -223,7 +229,9 @@ class Storage:
         """
         if self._store is None:
             return None
-        info = LibraryInfo(**{**view.info, "index_type": index_type, "index_params": index_params})  # type: ignore[typeddict-item]
+        info = view.info.copy()
+        info["index_type"] = index_type
+        info["index_params"] = index_params
         header = {
             "library": info,
             "metric": info["metric"],
@@ -236,7 +244,7 @@ class Storage:
         }
         unchanged: set[str] = set()
         arrays: dict[str, NDArray[np.generic]] = {}
-        rows: dict[str, Callable[[], object]] = {}
+        rows: dict[str, Callable[[], Iterable[bytes]]] = {}
         if reuse is not None:
             unchanged.update(part for part in _ROW_PARTS if part != "norms" or info["metric"] == "cosine")
             if base is None:
@@ -259,7 +267,7 @@ class Storage:
         parts = SnapshotParts(
             header=header,
             arrays=arrays,
-            rows=rows,  # type: ignore[arg-type]
+            rows=rows,
             directories={} if save_index is None else {"index": save_index},
             unchanged=frozenset(unchanged),
             base_generation=reuse,

@@ -59,7 +59,7 @@ def _open_snapshots(data_dir: str, params: BaseModel) -> SnapshotStore:
     del params
     from pathlib import Path
 
-    from vdb_core.persistence import NumpySnapshotStore
+    from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 
     return NumpySnapshotStore(Path(data_dir))
 
@@ -68,7 +68,7 @@ def _open_journal(data_dir: str, params: BaseModel) -> Journal:
     del params
     from pathlib import Path
 
-    from vdb_core.persistence import SqliteJournal
+    from vdb_core.persistence.sqlite_journal import SqliteJournal
 
     return SqliteJournal(Path(data_dir))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeGuard
 
 from vdb_core.errors import Fault, RevisionMismatch, ValidationFailed
 
@@ -57,11 +57,13 @@ def raise_faults(faults: Sequence[Fault]) -> None:
 def text_fault(value: object, pointer: str, *, max_bytes: int) -> list[Fault]:
     """A fault where a value is not text that UTF-8 can carry in so many bytes."""
     if not isinstance(value, str):
-        return [Fault(pointer, f"expected a string; received {type(cast('object', value)).__name__}")]
+        return [Fault(pointer, f"expected a string; received {type(value).__name__}")]
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
-        return [Fault(pointer, f"expected Unicode text; received a lone surrogate at code point {error.start}")]
+        return [
+            Fault(pointer, f"expected Unicode text; received a lone surrogate at code point {error.start}")
+        ]
     if size > max_bytes:
         return [Fault(pointer, f"expected at most {max_bytes} bytes of UTF-8; received {size}")]
     return []

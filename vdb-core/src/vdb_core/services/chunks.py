@@ -121,7 +121,7 @@ class ChunkOperations(DocumentOperations):
         library_id: str,
         rows: Sequence[Mapping[str, object]],
         *,
-        create_documents: bool = False,
+        create_documents: object = False,
         vectors: NDArray[np.generic] | None = None,
         pointer: str = "/chunks",
         max_rows: int | None = _DEFAULT,
@@ -142,7 +142,7 @@ class ChunkOperations(DocumentOperations):
         if limit is not None and len(rows) > limit:
             raise ValidationFailed.at(pointer, f"expected at most {limit} rows; received {len(rows)}")
         if not isinstance(create_documents, bool):
-            kind = type(cast("object", create_documents)).__name__
+            kind = type(create_documents).__name__
             raise ValidationFailed.at("/create_documents", f"expected true or false; received {kind}")
         if not rows:
             revision = cast("LibraryState", self._engine.entry(library_id).state).info["revision"]
@@ -236,9 +236,11 @@ class ChunkOperations(DocumentOperations):
         patch = body.get("metadata", {})
         if not (patch is None or is_mapping(patch)):
             faults.append(Fault("/metadata", f"expected an object; received {type(patch).__name__}"))
-        for name in ("embedding", "embedding_b64"):
-            if name in body and body[name] is None:
-                faults.append(Fault(f"/{name}", "a chunk has an embedding; replace it, or delete the chunk"))
+        faults.extend(
+            Fault(f"/{name}", "a chunk has an embedding; replace it, or delete the chunk")
+            for name in ("embedding", "embedding_b64")
+            if name in body and body[name] is None
+        )
         raise_faults(faults)
         vector = None
         norm = 1.0
@@ -283,7 +285,9 @@ class ChunkOperations(DocumentOperations):
                 )
             )
             now = format_time(now_us())
-            head = start(chunk_id, document_id, cast("str | None", body.get("text", record["text"])), metadata)
+            head = start(
+                chunk_id, document_id, cast("str | None", body.get("text", record["text"])), metadata
+            )
             fresh = finish(head, revision, record["created_at"].encode(), now.encode())
             stored, length = (old.vector, old.norm) if vector is None else (vector, norm)
             operation = Upsert(
@@ -322,7 +326,9 @@ class ChunkOperations(DocumentOperations):
         body = body_of(body, ("ids", "filter"))
         _ = self._engine.entry(library_id)
         if len(body) != 1:
-            raise ValidationFailed.at("", "expected exactly one of ids, filter; an empty body deletes nothing")
+            raise ValidationFailed.at(
+                "", "expected exactly one of ids, filter; an empty body deletes nothing"
+            )
         limits = self._engine.settings.limits
         if "ids" in body:
             ids = body["ids"]
@@ -367,7 +373,10 @@ def plan_upsert(overlay: Overlay, rows: Rows, *, create_documents: bool) -> list
     if info["dimension"] not in (None, dimension):
         raise ValidationFailed.of(
             [
-                Fault(f"{rows.pointers(at)}/embedding", f"expected {info['dimension']} numbers; received {dimension}")
+                Fault(
+                    f"{rows.pointers(at)}/embedding",
+                    f"expected {info['dimension']} numbers; received {dimension}",
+                )
                 for at in range(len(rows.ids))
             ]
         )

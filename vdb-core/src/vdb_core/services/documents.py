@@ -66,7 +66,7 @@ class DocumentOperations:
     """What can be done with documents."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine: Engine = engine
 
     def _metadata_faults(self, value: object, pointer: str) -> list[Fault]:
         limits = self._engine.settings.limits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, final
 
 from vdb_core.domain import new_id
 from vdb_core.engine.jobs import Job
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["IndexingService"]
 
 
+@final
 class IndexingService:
     """Indexes of libraries."""
 
@@ -60,7 +61,9 @@ class IndexingService:
         entry = self._engine.entry(library_id)
         state = cast("LibraryState", entry.state)
         if not self._engine.storage.durable:
-            raise ValidationFailed.at("", "this engine keeps everything in memory; open it with a data directory")
+            raise ValidationFailed.at(
+                "", "this engine keeps everything in memory; open it with a data directory"
+            )
         if state.snapshot_position == state.journal_position and entry.building is None:
             job = self._engine.jobs.add(Job(new_id(), library_id, "snapshot"))
             job.finish("succeeded")

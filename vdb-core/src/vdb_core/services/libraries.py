@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final, cast
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final, cast, final
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
 from vdb_core.engine.state import LibraryInfo
-from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, ValidationFailed
+from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, ValidationFailed, VdbError
 from vdb_core.indexes import METRICS, bitmap
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import (
@@ -41,7 +42,6 @@ from vdb_core.services.rows import prepare_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -75,6 +75,7 @@ def library_of(state: LibraryState) -> Library:
     )
 
 
+@final
 class LibraryService(ChunkOperations):
     """Libraries and what is in them. Reads answer at once; writes answer through a future, once they are durable."""
 
@@ -104,7 +105,9 @@ class LibraryService(ChunkOperations):
         if dimension is not None and (
             not isinstance(dimension, int) or isinstance(dimension, bool) or not 1 <= dimension <= top
         ):
-            faults.append(Fault("/dimension", f"expected a whole number from 1 to {top}; received {dimension!r}"))
+            faults.append(
+                Fault("/dimension", f"expected a whole number from 1 to {top}; received {dimension!r}")
+            )
         metadata = body.get("metadata", {})
         faults.extend(self._metadata_faults(metadata, "/metadata"))
         index = body.get("index", {})
@@ -149,7 +152,12 @@ class LibraryService(ChunkOperations):
             return [Fault(f"{pointer}/type", f"No index type named {index_type!r}. Available: {available}")]
         if metric in METRICS and metric not in kind.metrics:
             served = ", ".join(sorted(kind.metrics))
-            return [Fault(f"{pointer}/type", f"{index_type!r} does not serve the metric {metric!r}; it serves {served}")]
+            return [
+                Fault(
+                    f"{pointer}/type",
+                    f"{index_type!r} does not serve the metric {metric!r}; it serves {served}",
+                )
+            ]
         try:
             _ = validate_params(kind.params, params, f"{pointer}/params")
         except ValidationFailed as error:
@@ -206,9 +214,12 @@ class LibraryService(ChunkOperations):
             old = overlay.info
             check_if_match(if_match, old["revision"], f"Library {library_id!r}")
             # RFC 7396: null for the member removes it, which leaves the empty object.
-            metadata = {} if patch is None else merge_patch(old["metadata"], cast("Mapping[str, object]", patch))
+            metadata = (
+                {} if patch is None else merge_patch(old["metadata"], cast("Mapping[str, object]", patch))
+            )
             raise_faults(self._metadata_faults(metadata, "/metadata"))
-            info = LibraryInfo(**{**old, "metadata": metadata})  # type: ignore[typeddict-item]
+            info = old.copy()
+            info["metadata"] = metadata
             info["name"] = cast("str", body.get("name", old["name"]))
             info["revision"] = old["revision"] + 1
             info["updated_at"] = format_time(now_us())
@@ -217,19 +228,44 @@ class LibraryService(ChunkOperations):
         return self._engine.committer.submit(library_id, prepare)
 
     def delete(self, library_id: str, *, if_match: int | None = None) -> Future[None]:
-        """Delete a library and all that is in it."""
-        _ = self._engine.entry(library_id)
+        """Delete a library and all that is in it; a build of it is cancelled first."""
+        entry = self._engine.entry(library_id)
+        state = cast("LibraryState", entry.state)
+        check_if_match(if_match, state.info["revision"], f"Library {library_id!r}")
+        with entry.build_lock:
+            entry.closing = True
+            building = entry.building
+        done: Future[None] = Future()
 
         def prepare(overlay: Overlay) -> Plan[None]:
             check_if_match(if_match, overlay.info["revision"], f"Library {library_id!r}")
-            return Plan([RemoveLibrary()], lambda: self._cancel_jobs(library_id))
+            return Plan([RemoveLibrary()], lambda: None)
 
-        return self._engine.committer.submit(library_id, prepare)
+        def finish(write: Future[None]) -> None:
+            error = write.exception()
+            if error is None:
+                done.set_result(None)
+                return
+            with entry.build_lock:
+                entry.closing = False
+            done.set_exception(error)
 
-    def _cancel_jobs(self, library_id: str) -> None:
-        for job in self._engine.jobs.all():
-            if job.library_id == library_id and not job.finished:
-                job.cancel()
+        def submit(_: object = None) -> None:
+            # Files of a build that still ran could end up in a library of the same id made later.
+            try:
+                self._engine.committer.submit(library_id, prepare).add_done_callback(finish)
+            except VdbError as error:
+                with entry.build_lock:
+                    entry.closing = False
+                done.set_exception(error)
+
+        if building is None:
+            submit()
+        else:
+            job = self._engine.jobs.get(building)
+            job.cancel()
+            job.add_done_callback(submit)
+        return done
 
     def export(self, library_id: str) -> Export:
         """Take a consistent view of a library that can be read while writes go on."""
@@ -262,7 +298,9 @@ class LibraryService(ChunkOperations):
             chunks: bodies of chunks without embeddings, likewise.
             vectors: float32 or float16 ``[n, dim]``.
         """
-        info = self._new_info(body_of({key: library[key] for key in library if key not in _DERIVED}, _CREATE, "/library"))
+        info = self._new_info(
+            body_of({key: library[key] for key in library if key not in _DERIVED}, _CREATE, "/library")
+        )
         faults: list[Fault] = []
         now = info["created_at"]
         records: dict[str, bytes] = {}
@@ -325,4 +363,8 @@ def _vectors_of(view: View) -> Iterator[NDArray[np.float32]]:
             some = slots[begin : begin + _EXPORT_ROWS]
             rows = part.block.vectors[some]
             norms = part.block.norms
-            yield rows if norms is None else (rows.astype(np.float64) * norms[some, np.newaxis]).astype(np.float32)
+            yield (
+                rows
+                if norms is None
+                else (rows.astype(np.float64) * norms[some, np.newaxis]).astype(np.float32)
+            )

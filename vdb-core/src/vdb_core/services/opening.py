@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.core import Engine
 from vdb_core.plugins import PluginManager
@@ -12,7 +12,6 @@ from vdb_core.services.queries import QueryService
 
 if TYPE_CHECKING:
     from types import TracebackType
-
     from typing import Self
 
     from vdb_core.services.settings import EngineSettings
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Services", "open_services"]
 
 
+@final
 class Services:
     """The services of one engine. Safe to call from any thread; close it to release the data directory."""
 
@@ -41,7 +41,9 @@ class Services:
 
     def health(self) -> dict[str, object]:
         """Whether it serves, and what an operator should look at."""
-        failed = [report.name for report in self.plugins.reports() if report.state not in {"loaded", "disabled"}]
+        failed = [
+            report.name for report in self.plugins.reports() if report.state not in {"loaded", "disabled"}
+        ]
         return {
             "ready": True,
             "libraries": len(self._engine.repository.ids()),

@@ -18,7 +18,9 @@ _MAX_LIMIT: Final = 1_000
 def check_limit(limit: object) -> int:
     """The limit of a page; raises ``ValidationFailed`` unless it is 1 to 1,000."""
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= _MAX_LIMIT:
-        raise ValidationFailed.at("/limit", f"expected a whole number from 1 to {_MAX_LIMIT}; received {limit!r}")
+        raise ValidationFailed.at(
+            "/limit", f"expected a whole number from 1 to {_MAX_LIMIT}; received {limit!r}"
+        )
     return limit
 
 
@@ -27,7 +29,7 @@ def encode_cursor(kind: str, after: str | int) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([kind, after])).decode().rstrip("=")
 
 
-def decode_cursor(kind: str, cursor: str | None, expected: type[str] | type[int]) -> str | int | None:
+def decode_cursor(kind: str, cursor: str | None, expected: type[str | int]) -> str | int | None:
     """Read a cursor; raises ``ValidationFailed`` where it was not made for this list."""
     if cursor is None:
         return None
@@ -38,6 +40,7 @@ def decode_cursor(kind: str, cursor: str | None, expected: type[str] | type[int]
         found_kind, after = None, None
     if found_kind != kind or not isinstance(after, expected) or isinstance(after, bool):
         raise ValidationFailed.at(
-            "/cursor", f"this is no cursor of this list; give back next_cursor as it came. Received {cursor!r}"
+            "/cursor",
+            f"this is no cursor of this list; give back next_cursor as it came. Received {cursor!r}",
         )
     return after

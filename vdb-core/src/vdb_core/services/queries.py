@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, final
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from pydantic import BaseModel
 
     from vdb_core.engine.core import Engine
     from vdb_core.engine.state import LibraryState, Row
@@ -52,17 +53,19 @@ _AVERAGE: Final = 0.2
 _BATCH_ROWS: Final = 1_024
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Query:
     vector: NDArray[np.float32]
     k: int
     filter: Filter | None
-    params: object
+    params: BaseModel | None
     include: tuple[str, ...]
     min_score: float | None
     explain: bool
 
 
+@final
 class QueryService:
     """Finds the nearest chunks."""
 
@@ -87,9 +90,13 @@ class QueryService:
         """Answer several queries, each with its own k, filter and parameters, in one consistent state each."""
         limit = self._engine.settings.limits.max_batch_rows
         if not isinstance(queries, (list, tuple)):
-            raise ValidationFailed.at("/queries", f"expected a list of queries; received {type(queries).__name__}")
+            raise ValidationFailed.at(
+                "/queries", f"expected a list of queries; received {type(queries).__name__}"
+            )
         if len(queries) > limit:
-            raise ValidationFailed.at("/queries", f"expected at most {limit} queries; received {len(queries)}")
+            raise ValidationFailed.at(
+                "/queries", f"expected at most {limit} queries; received {len(queries)}"
+            )
         entry = self._entry(library_id, wait=True)
         parsed: list[_Query] = []
         faults: list[Fault] = []
@@ -101,7 +108,15 @@ class QueryService:
         raise_faults(faults)
         groups: dict[object, list[int]] = {}
         for at, one in enumerate(parsed):
-            key = (one.k, one.filter, repr(one.params), one.include, one.min_score, one.explain, one.vector.shape[1])
+            key = (
+                one.k,
+                one.filter,
+                repr(one.params),
+                one.include,
+                one.min_score,
+                one.explain,
+                one.vector.shape[1],
+            )
             groups.setdefault(key, []).append(at)
         answers: dict[int, SearchAnswer] = {}
         for members in groups.values():
@@ -177,7 +192,9 @@ class QueryService:
         faults: list[Fault] = []
         k = body.get("k", 10)
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= limits.max_k:
-            faults.append(Fault(f"{pointer}/k", f"expected a whole number from 1 to {limits.max_k}; received {k!r}"))
+            faults.append(
+                Fault(f"{pointer}/k", f"expected a whole number from 1 to {limits.max_k}; received {k!r}")
+            )
         include = body.get("include", _DEFAULT_INCLUDE)
         if not isinstance(include, (list, tuple)):
             faults.append(Fault(f"{pointer}/include", f"expected a list; received {type(include).__name__}"))
@@ -205,7 +222,7 @@ class QueryService:
                     wanted = None
             except ValidationFailed as error:
                 faults.extend(error.faults)
-        params: object = None
+        params: BaseModel | None = None
         if body.get("params") is not None:
             try:
                 params = self._params(cast("LibraryState", entry.state), body["params"], f"{pointer}/params")
@@ -219,13 +236,17 @@ class QueryService:
             params=params,
             include=tuple(cast("Sequence[str]", include)),
             min_score=cast("float | None", min_score),
-            explain=explain,
+            explain=explain is True,
         )
 
-    def _params(self, state: LibraryState, given: object, pointer: str) -> object:
+    def _params(self, state: LibraryState, given: object, pointer: str) -> BaseModel | None:
         """Search parameters for the index that serves now, or that will once there is something to index."""
         active = state.active
-        kind = active.type if active is not None else self._engine.plugins.index_types.get(state.info["index_type"])
+        kind = (
+            active.type
+            if active is not None
+            else self._engine.plugins.index_types.get(state.info["index_type"])
+        )
         if kind is None:
             # The type is not installed: its parameters cannot be checked, and the answer carries the warning.
             return None
@@ -264,7 +285,7 @@ class QueryService:
         if params is not None and active is not None and not isinstance(params, active.type.search_params):
             # The index was swapped for one of another type between the check and the lock.
             raise ValidationFailed.at("/params", f"the active index is now of type {active.type.name!r}")
-        request = Request(k=query.k, filter=query.filter, params=params, threads=threads)  # type: ignore[arg-type]
+        request = Request(k=query.k, filter=query.filter, params=params, threads=threads)
         found = find(state, self._engine.kernel, vectors, request)
         searched = time.perf_counter()
         elapsed = 1000.0 * (searched - started) / max(1, len(vectors))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 
 from vdb_core.errors import VdbError
 
@@ -18,12 +18,13 @@ __all__ = ["DeleteResult", "Export", "Page", "SearchAnswer", "UpsertResult", "Wo
 T = TypeVar("T")
 
 
-class WouldBlock(VdbError):  # noqa: N818 - not an error of anybody's: the caller asked not to wait
+class WouldBlock(VdbError):
     """The call was made with ``wait=False`` and would have to wait, or to compute for long."""
 
-    code = "would_block"
+    code: ClassVar[str] = "would_block"
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
     """Part of a list."""
@@ -33,6 +34,7 @@ class Page(Generic[T]):
     """Give it back to get what follows; none at the end."""
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsertResult:
     """What an upsert did."""
@@ -47,6 +49,7 @@ class UpsertResult:
         return {"created": self.created, "updated": self.updated, "ids": self.ids, "revision": self.revision}
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteResult:
     """What a delete did."""
@@ -60,6 +63,7 @@ class DeleteResult:
         return {"deleted": self.deleted, "revision": self.revision}
 
 
+@final
 @dataclass(slots=True, kw_only=True)
 class SearchAnswer:
     """The hits of one query."""
@@ -87,6 +91,7 @@ class SearchAnswer:
         return body
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     """A library as it was at one moment; writes go on beside it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, final
 
 import numpy as np
 
@@ -35,6 +35,7 @@ CHUNK_FIELDS: Final = ("id", "document_id", "text", "embedding", "embedding_b64"
 _NO_METADATA: Final[dict[str, object]] = {}
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """Rows that can be stored, in the order in which they came."""
@@ -92,66 +93,15 @@ def prepare_rows(
     def at(row: int) -> str:
         return pointer if single else f"{pointer}/{row}"
 
-    faults: list[Fault] = []
     if vectors is not None and len(vectors) != len(rows):
         raise ValidationFailed.at(
             "/vectors", f"expected one row a chunk; received {len(vectors)} vectors and {len(rows)} chunks"
         )
-    ids: list[str] = []
-    document_ids: list[str | None] = []
-    texts: list[str | None] = []
-    metadatas: list[Mapping[str, object]] = []
-    embeddings: list[object] = []
-    encoded = False
+    given = _Given(limits=limits, has_matrix=vectors is not None)
     for number, row in enumerate(rows):
-        if not is_mapping(row):
-            faults.append(Fault(at(number), f"expected an object; received {type(row).__name__}"))
-            continue
-        if not row.keys() <= _KNOWN:
-            faults.extend(known_fields(row, CHUNK_FIELDS, at(number)))
-        get = row.get
-        chunk_id = get("id")
-        if chunk_id is None:
-            if "id" in row:
-                faults.append(Fault(f"{at(number)}/id", "expected a string; received null (leave it out to get one)"))
-            chunk_id = new_id()
-        else:
-            problems = check_id(chunk_id, "")
-            if problems:
-                faults.extend(Fault(f"{at(number)}/id", one.detail) for one in problems)
-        ids.append(cast("str", chunk_id))
-        document_id = get("document_id")
-        if document_id is not None and (problems := check_id(document_id, "")):
-            faults.extend(Fault(f"{at(number)}/document_id", one.detail) for one in problems)
-        document_ids.append(cast("str | None", document_id))
-        text = get("text")
-        if text is not None:
-            faults.extend(text_fault(text, f"{at(number)}/text", max_bytes=limits.max_text_bytes))
-        texts.append(cast("str | None", text))
-        metadata = get("metadata")
-        if metadata is None:
-            if "metadata" in row:
-                faults.append(Fault(f"{at(number)}/metadata", "expected an object; received null"))
-            metadata = _NO_METADATA
-        elif problems := check_metadata(
-            metadata,
-            f"{at(number)}/metadata",
-            max_bytes=limits.max_metadata_bytes,
-            max_depth=limits.max_json_depth,
-        ):
-            faults.extend(problems)
-        metadatas.append(cast("Mapping[str, object]", metadata))
-        embedding, packed = get("embedding"), get("embedding_b64")
-        if vectors is not None:
-            if embedding is not None or packed is not None:
-                faults.append(Fault(at(number), "the embedding comes from the matrix; leave it out of the row"))
-        elif packed is not None:
-            encoded = True
-            if embedding is not None:
-                faults.append(Fault(at(number), "expected embedding or embedding_b64; received both"))
-            embedding, problems = embedding_from_b64(packed, f"{at(number)}/embedding_b64")
-            faults.extend(problems)
-        embeddings.append(embedding)
+        given.take(row, at(number))
+    faults = given.faults
+    ids, texts, embeddings = given.ids, given.texts, given.embeddings
     _check_unique(ids, at, faults)
     if len(ids) < len(rows):
         raise ValidationFailed.of(faults)
@@ -159,8 +109,8 @@ def prepare_rows(
     def vector_at(row: int) -> str:
         if vectors is not None:
             return f"/vectors/{row}"
-        given = cast("Mapping[str, object]", rows[row])
-        return f"{at(row)}/embedding_b64" if encoded and "embedding_b64" in given else f"{at(row)}/embedding"
+        packed = "embedding_b64" in cast("Mapping[str, object]", rows[row])
+        return f"{at(row)}/embedding_b64" if packed else f"{at(row)}/embedding"
 
     matrix = _matrix(embeddings, texts, vectors, at, vector_at, faults, dimension, limits, embedder)
     if matrix is not None:
@@ -168,20 +118,88 @@ def prepare_rows(
     if faults or matrix is None:
         raise ValidationFailed.of(faults)
     unit, norms = stored_form(np.asarray(matrix, dtype=np.float32), metric)
-    heads = list(map(start, ids, document_ids, texts, metadatas))
-    return Rows(ids=ids, document_ids=document_ids, heads=heads, vectors=unit, norms=norms, pointers=at)
+    heads = list(map(start, ids, given.document_ids, texts, given.metadatas))
+    return Rows(ids=ids, document_ids=given.document_ids, heads=heads, vectors=unit, norms=norms, pointers=at)
+
+
+@final
+class _Given:
+    """The fields of rows, column by column, and what is wrong with them."""
+
+    def __init__(self, *, limits: Limits, has_matrix: bool) -> None:
+        self._limits = limits
+        self._has_matrix = has_matrix
+        self.ids: list[str] = []
+        self.document_ids: list[str | None] = []
+        self.texts: list[str | None] = []
+        self.metadatas: list[Mapping[str, object]] = []
+        self.embeddings: list[object] = []
+        self.faults: list[Fault] = []
+
+    def take(self, row: object, pointer: str) -> None:
+        """Take one row in; a row that is no object is a fault and nothing else."""
+        if not is_mapping(row):
+            self.faults.append(Fault(pointer, f"expected an object; received {type(row).__name__}"))
+            return
+        if not row.keys() <= _KNOWN:
+            self.faults.extend(known_fields(row, CHUNK_FIELDS, pointer))
+        self._take_ids(row, pointer)
+        text = row.get("text")
+        if text is not None:
+            self.faults.extend(text_fault(text, f"{pointer}/text", max_bytes=self._limits.max_text_bytes))
+        self.texts.append(cast("str | None", text))
+        metadata = row.get("metadata", _NO_METADATA)
+        if metadata is not _NO_METADATA:
+            self.faults.extend(
+                check_metadata(
+                    metadata,
+                    f"{pointer}/metadata",
+                    max_bytes=self._limits.max_metadata_bytes,
+                    max_depth=self._limits.max_json_depth,
+                )
+            )
+        self.metadatas.append(cast("Mapping[str, object]", metadata))
+        self._take_embedding(row, pointer)
+
+    def _take_ids(self, row: Mapping[str, object], pointer: str) -> None:
+        chunk_id = row.get("id", _MISSING)
+        if chunk_id is _MISSING:
+            chunk_id = new_id()
+        else:
+            self.faults.extend(check_id(chunk_id, f"{pointer}/id"))
+        self.ids.append(cast("str", chunk_id))
+        document_id = row.get("document_id")
+        if document_id is not None:
+            self.faults.extend(check_id(document_id, f"{pointer}/document_id"))
+        self.document_ids.append(cast("str | None", document_id))
+
+    def _take_embedding(self, row: Mapping[str, object], pointer: str) -> None:
+        embedding, packed = row.get("embedding"), row.get("embedding_b64")
+        if self._has_matrix:
+            if embedding is not None or packed is not None:
+                self.faults.append(
+                    Fault(pointer, "the embedding comes from the matrix; leave it out of the row")
+                )
+        elif packed is not None:
+            if embedding is not None:
+                self.faults.append(Fault(pointer, "expected embedding or embedding_b64; received both"))
+            embedding, problems = embedding_from_b64(packed, f"{pointer}/embedding_b64")
+            self.faults.extend(problems)
+        self.embeddings.append(embedding)
 
 
 _KNOWN: Final = frozenset(CHUNK_FIELDS)
+_MISSING: Final = object()
 
 
 def _check_unique(ids: list[str], at: Callable[[int], str], faults: list[Fault]) -> None:
-    hashable = [one for one in ids if isinstance(one, str)]
-    if len(set(hashable)) == len(hashable):
+    if faults:
+        return  # an id of a wrong type may not even be hashable
+    if len(set(ids)) == len(ids):
         return
     first: dict[str, int] = {}
     for number, one in enumerate(ids):
-        if isinstance(one, str) and first.setdefault(one, number) != number:
+        if first.setdefault(one, number) != number:
             faults.append(Fault(f"{at(number)}/id", f"duplicate id {one!r}; row {first[one]} has it already"))
 
 
@@ -214,9 +232,7 @@ def _matrix(
             try:
                 made = embedder().embed([cast("str", texts[number]) for number in missing])
             except ValidationFailed as error:
-                faults.extend(
-                    Fault(f"{at(number)}/embedding", error.faults[0].detail) for number in missing
-                )
+                faults.extend(Fault(f"{at(number)}/embedding", error.faults[0].detail) for number in missing)
             else:
                 for number, row in zip(missing, made, strict=True):
                     embeddings[number] = row
@@ -259,7 +275,9 @@ def prepare_query(
         raise_faults(faults)
     else:
         row = value
-    matrix, faults = to_matrix([row], lambda _: where, max_dimension=limits.max_dimension, dimension=dimension)
+    matrix, faults = to_matrix(
+        [row], lambda _: where, max_dimension=limits.max_dimension, dimension=dimension
+    )
     raise_faults(faults)
     if matrix is None:
         raise ValidationFailed.at(where, "expected a list of numbers")

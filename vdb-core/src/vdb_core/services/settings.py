@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["EngineSettings", "Limits"]
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a request may ask for at most."""
@@ -43,6 +44,7 @@ class Limits:
     """Writes that may wait for the committer."""
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """How an engine runs."""
