@@ -94,17 +94,27 @@ class Builder:
         self._committer = committer
 
     def start(self, entry: Entry, kind: JobKind, *, index_type: str, index_params: dict[str, object]) -> Job:
-        """Queue a build; raises ``BuildInProgress`` where the library has one."""
+        """Queue a build.
+
+        A fold that the engine began by itself gives way to what somebody asked for.
+
+        Raises:
+            BuildInProgress: the library has a build that somebody asked for.
+            LibraryNotFound: the library is being deleted.
+        """
         if self._closed:
             raise EngineClosed("The engine is closed.")
         with entry.build_lock:
             if entry.closing:
                 raise LibraryNotFound(f"Library {entry.id!r} is being deleted.")
             if entry.building is not None:
-                raise BuildInProgress(
-                    f"Library {entry.id!r} is being indexed by job {entry.building}; wait for it or cancel it.",
-                    job_id=entry.building,
-                )
+                running = self._jobs.get(entry.building)
+                if running.kind != "fold" or kind == "fold":
+                    raise BuildInProgress(
+                        f"Library {entry.id!r} is being indexed by job {running.id}; wait for it or cancel it.",
+                        job_id=running.id,
+                    )
+                running.cancel()
             job = self._jobs.add(Job(new_id(), entry.id, kind))
             entry.building = job.id
         try:
@@ -172,15 +182,15 @@ class Builder:
             fresh = self._make(job, cut, index_type, index_params)
             committer.call(lambda: self._swap(entry, state, cut, fresh, index_type, index_params)).result()
             self._failed_at.pop(entry.id, None)
-            self._release(entry, state)
+            self._release(job, entry, state)
             job.finish("succeeded")
         except BuildCancelled:
-            self._release(entry, state)
+            self._release(job, entry, state)
             job.finish("cancelled")
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the job says so
             _log.exception("job %s (%s of library %r) failed", job.id, job.kind, entry.id)
             self._failed_at[entry.id] = state.delta_rows + (0 if state.base is None else state.base.rows)
-            self._release(entry, state)
+            self._release(job, entry, state)
             if job.kind == "fold":
                 state.warnings = (
                     *state.warnings[:1],
@@ -189,10 +199,11 @@ class Builder:
             job.finish("failed", error)
         self.fold_if_needed(entry)
 
-    def _release(self, entry: Entry, state: LibraryState) -> None:
+    def _release(self, job: Job, entry: Entry, state: LibraryState) -> None:
         state.deleted_rows = None
         with entry.build_lock:
-            entry.building = None
+            if entry.building == job.id:
+                entry.building = None
 
     def _cut(self, entry: Entry, state: LibraryState) -> _Cut:
         """Take the view. Runs on the committer's thread, so nothing is written meanwhile."""

@@ -189,7 +189,7 @@ class Storage:
             state.warnings = (missing_type_warning(name),)
             return
         try:
-            if not any(path.startswith("index/") for path in snapshot.files):
+            if not cast("dict[str, object]", snapshot.header["index"])["saved"]:
                 raise SnapshotDamaged("the snapshot holds no index")
             params = kind.params.model_validate(state.info["index_params"])
             index = kind.load(
@@ -235,7 +235,7 @@ class Storage:
         header = {
             "library": info,
             "metric": info["metric"],
-            "index": {"type": index_type, "params": index_params},
+            "index": {"type": index_type, "params": index_params, "saved": save_index is not None},
             "journal_position": view.journal_position,
             "next_id": view.next_id,
             "rows": 0 if base is None else base.rows,
