@@ -1,12 +1,16 @@
 //! One Python class for the three indexes, and the functions that make them.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use numpy::{PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use vdb_index::{Bitmap, Brute, Metric};
+use vdb_index::kernels::Kernels;
+use vdb_index::{
+    Bitmap, Brute, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, Observer, Result,
+};
 
 use crate::arrays::{borrow, matrix, matrix_array, values, words_array};
 use crate::error::guarded;
@@ -16,6 +20,8 @@ type Found<'py> = (Bound<'py, PyArray2<u32>>, Bound<'py, PyArray2<f32>>);
 
 enum Algorithm {
     Brute(Brute),
+    IvfFlat(IvfFlat),
+    IvfPq(IvfPq),
 }
 
 /// A built index together with the array that it was built over.
@@ -43,7 +49,8 @@ impl Index {
 #[pymethods]
 impl Index {
     /// Slots `uint32 [q, k]` and distances `float32 [q, k]`; `None` picks the algorithm's default.
-    #[pyo3(signature = (queries, k, allowed, threads))]
+    #[pyo3(signature = (queries, k, allowed, threads, n_probes=None, rerank=None))]
+    #[allow(clippy::too_many_arguments, reason = "one call into Rust a search, whatever the algorithm")]
     fn search<'py>(
         &self,
         py: Python<'py>,
@@ -51,6 +58,8 @@ impl Index {
         k: usize,
         allowed: Option<&Bound<'py, PyAny>>,
         threads: usize,
+        n_probes: Option<usize>,
+        rerank: Option<usize>,
     ) -> PyResult<Found<'py>> {
         let vectors = borrow("vectors", &self.vectors(py)?)?;
         let rows = matrix("vectors", &vectors)?;
@@ -68,6 +77,8 @@ impl Index {
             let allowed = words.map(|words| Bitmap::new(words, self.rows)).transpose()?;
             match &self.algorithm {
                 Algorithm::Brute(index) => index.search(rows, queries, k, allowed, threads),
+                Algorithm::IvfFlat(index) => index.search(rows, queries, k, allowed, n_probes, threads),
+                Algorithm::IvfPq(index) => index.search(rows, queries, k, allowed, n_probes, rerank, threads),
             }
         })?;
         let shape = [queries.rows(), k];
@@ -85,13 +96,34 @@ impl Index {
         match &self.algorithm {
             Algorithm::Brute(index) => {
                 bytes.set_item("norms", index.norm_bytes())?;
-                details.set_item("instruction_set", index.kernels().isa.as_str())?;
+            }
+            Algorithm::IvfFlat(index) => {
+                index.bytes().into_iter().try_for_each(|(part, count)| bytes.set_item(part, count))?;
+                details.set_item("n_lists", index.n_lists())?;
+                details.set_item("default_n_probes", index.default_n_probes())?;
+            }
+            Algorithm::IvfPq(index) => {
+                index.bytes().into_iter().try_for_each(|(part, count)| bytes.set_item(part, count))?;
+                details.set_item("n_lists", index.n_lists())?;
+                details.set_item("n_subvectors", index.n_subvectors())?;
+                details.set_item("n_bits", index.n_bits())?;
+                details.set_item("default_n_probes", index.default_n_probes())?;
             }
         }
+        details.set_item("instruction_set", Kernels::best().isa.as_str())?;
         stats.set_item("rows", self.rows)?;
         stats.set_item("bytes", bytes)?;
         stats.set_item("details", details)?;
         Ok(stats)
+    }
+
+    /// Write the files of the index into an existing directory; `brute` has none.
+    fn save(&self, py: Python<'_>, directory: PathBuf) -> PyResult<()> {
+        guarded(py, || match &self.algorithm {
+            Algorithm::Brute(_) => Ok(()),
+            Algorithm::IvfFlat(index) => index.save(&directory),
+            Algorithm::IvfPq(index) => index.save(&directory),
+        })
     }
 
     /// Let go of the vectors; a later search is an error.
@@ -99,6 +131,32 @@ impl Index {
         let vectors = self.vectors.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(vectors);
     }
+}
+
+/// Build under the eyes of Python's callbacks and keep the array with the result.
+fn build(
+    py: Python<'_>,
+    vectors: &Bound<'_, PyAny>,
+    callbacks: Callbacks,
+    work: impl FnOnce(Matrix<'_>, &dyn Observer) -> Result<Algorithm> + Send,
+) -> PyResult<Index> {
+    let array = matrix_array("vectors", vectors)?;
+    let borrowed = borrow("vectors", array)?;
+    let rows = matrix("vectors", &borrowed)?;
+    let built = guarded(py, || work(rows, &callbacks));
+    Ok(Index::new(callbacks.settle(built)?, rows.rows(), array))
+}
+
+/// Open files over an array and keep it with the result.
+fn load(
+    py: Python<'_>,
+    vectors: &Bound<'_, PyAny>,
+    work: impl FnOnce(Matrix<'_>) -> Result<Algorithm> + Send,
+) -> PyResult<Index> {
+    let array = matrix_array("vectors", vectors)?;
+    let borrowed = borrow("vectors", array)?;
+    let rows = matrix("vectors", &borrowed)?;
+    Ok(Index::new(guarded(py, || work(rows))?, rows.rows(), array))
 }
 
 /// Build the exact index.
@@ -111,22 +169,79 @@ pub(crate) fn build_brute(
     progress: Py<PyAny>,
     cancelled: Py<PyAny>,
 ) -> PyResult<Index> {
-    let array = matrix_array("vectors", vectors)?;
-    let borrowed = borrow("vectors", array)?;
-    let rows = matrix("vectors", &borrowed)?;
-    let callbacks = Callbacks::new(progress, cancelled);
-    let built = guarded(py, || Brute::build(rows, metric.parse::<Metric>()?, threads, &callbacks));
-    Ok(Index::new(Algorithm::Brute(callbacks.settle(built)?), rows.rows(), array))
+    build(py, vectors, Callbacks::new(progress, cancelled), |rows, observer| {
+        Brute::build(rows, metric.parse()?, threads, observer).map(Algorithm::Brute)
+    })
 }
 
 /// Open the exact index, which needs nothing but its vectors.
 #[pyfunction]
 pub(crate) fn load_brute(py: Python<'_>, vectors: &Bound<'_, PyAny>, metric: &str) -> PyResult<Index> {
-    let array = matrix_array("vectors", vectors)?;
-    let borrowed = borrow("vectors", array)?;
-    let rows = matrix("vectors", &borrowed)?;
-    let index = guarded(py, || Ok(Brute::open(rows, metric.parse::<Metric>()?)))?;
-    Ok(Index::new(Algorithm::Brute(index), rows.rows(), array))
+    load(py, vectors, |rows| Ok(Algorithm::Brute(Brute::open(rows, metric.parse::<Metric>()?))))
+}
+
+/// Build the inverted file over full rows.
+#[pyfunction]
+#[pyo3(signature = (vectors, metric, threads, progress, cancelled, *, n_lists, seed))]
+#[allow(clippy::too_many_arguments, reason = "the arguments of the index contract")]
+pub(crate) fn build_ivf_flat(
+    py: Python<'_>,
+    vectors: &Bound<'_, PyAny>,
+    metric: &str,
+    threads: usize,
+    progress: Py<PyAny>,
+    cancelled: Py<PyAny>,
+    n_lists: Option<usize>,
+    seed: u64,
+) -> PyResult<Index> {
+    let options = IvfFlatOptions { n_lists, seed };
+    build(py, vectors, Callbacks::new(progress, cancelled), |rows, observer| {
+        IvfFlat::build(rows, metric.parse()?, options, threads, observer).map(Algorithm::IvfFlat)
+    })
+}
+
+/// Open the inverted file over full rows.
+#[pyfunction]
+pub(crate) fn load_ivf_flat(
+    py: Python<'_>,
+    directory: PathBuf,
+    vectors: &Bound<'_, PyAny>,
+    metric: &str,
+) -> PyResult<Index> {
+    load(py, vectors, |rows| IvfFlat::load(&directory, rows, metric.parse()?).map(Algorithm::IvfFlat))
+}
+
+/// Build the inverted file over product-quantized residuals.
+#[pyfunction]
+#[pyo3(signature = (vectors, metric, threads, progress, cancelled, *, n_lists, n_subvectors, n_bits, seed))]
+#[allow(clippy::too_many_arguments, reason = "the arguments of the index contract")]
+pub(crate) fn build_ivf_pq(
+    py: Python<'_>,
+    vectors: &Bound<'_, PyAny>,
+    metric: &str,
+    threads: usize,
+    progress: Py<PyAny>,
+    cancelled: Py<PyAny>,
+    n_lists: Option<usize>,
+    n_subvectors: Option<usize>,
+    n_bits: Option<usize>,
+    seed: u64,
+) -> PyResult<Index> {
+    let options = IvfPqOptions { n_lists, n_subvectors, n_bits, seed };
+    build(py, vectors, Callbacks::new(progress, cancelled), |rows, observer| {
+        IvfPq::build(rows, metric.parse()?, options, threads, observer).map(Algorithm::IvfPq)
+    })
+}
+
+/// Open the inverted file over product-quantized residuals.
+#[pyfunction]
+pub(crate) fn load_ivf_pq(
+    py: Python<'_>,
+    directory: PathBuf,
+    vectors: &Bound<'_, PyAny>,
+    metric: &str,
+) -> PyResult<Index> {
+    load(py, vectors, |rows| IvfPq::load(&directory, rows, metric.parse()?).map(Algorithm::IvfPq))
 }
 
 /// What a defect looks like: reading past the end.

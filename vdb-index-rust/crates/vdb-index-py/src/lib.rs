@@ -16,7 +16,9 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::index::{Index, build_brute, load_brute};
+    use crate::index::{
+        Index, build_brute, build_ivf_flat, build_ivf_pq, load_brute, load_ivf_flat, load_ivf_pq,
+    };
 
     /// The instruction set of the kernels that this CPU gets.
     #[pyfunction]

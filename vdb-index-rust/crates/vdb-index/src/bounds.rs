@@ -30,6 +30,9 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// Nothing is between the computed key and the true one: for keys that are estimates anyway.
+    pub(crate) const NONE: Bound = Bound { scale: 0.0, rel: 0.0, abs: 0.0 };
+
     /// The bound for a query of the given norm.
     pub(crate) fn new(metric: Metric, dim: usize, query_norm: f64) -> Self {
         let terms = (dim + 16) as f64 * 2f64.powi(-24);

@@ -8,7 +8,7 @@
 //! kernels                                 distances of one query or 32 against many rows, one table a CPU
 //! bounds, topk, scan                      float32 scan with a proven error bound, float64 re-rank: exact results
 //! pool, watch                             threads, progress, cancellation
-//! kmeans, lists, coarse, pq               what the inverted-file indexes are made of
+//! kmeans, lists, coarse, pq, codes             what the inverted-file indexes are made of
 //! npy, store                              .npy arrays and index.json, checked on the way in
 //! brute, ivf_flat, ivf_pq                 the indexes
 //! ```
@@ -18,30 +18,31 @@
 pub mod bitmap;
 mod bounds;
 pub mod brute;
-//mod coarse;
+mod coarse;
+mod codes;
 pub mod error;
-//pub mod ivf_flat;
-//pub mod ivf_pq;
+pub mod ivf_flat;
+pub mod ivf_pq;
 pub mod kernels;
-//pub mod kmeans;
-//mod lists;
+mod kmeans;
+mod lists;
 pub mod matrix;
 pub mod metric;
-//pub mod npy;
+pub mod npy;
 pub mod pool;
-//pub mod pq;
+mod pq;
 mod results;
 mod rng;
 mod scan;
-//mod store;
+mod store;
 mod topk;
 pub mod watch;
 
 pub use bitmap::Bitmap;
 pub use brute::Brute;
 pub use error::{Error, Result};
-//pub use ivf_flat::{IvfFlat, IvfFlatOptions};
-//pub use ivf_pq::{IvfPq, IvfPqOptions};
+pub use ivf_flat::{IvfFlat, IvfFlatOptions};
+pub use ivf_pq::{IvfPq, IvfPqOptions};
 pub use matrix::Matrix;
 pub use metric::Metric;
 pub use results::{NO_SLOT, Neighbours};

@@ -80,6 +80,12 @@ impl Candidates {
         self.items.into_iter().map(|item| item.slot)
     }
 
+    /// The slots that are left with their keys, in no order; for candidates without bounds, where both ends are the key.
+    pub(crate) fn finish_with_keys(mut self) -> impl Iterator<Item = (f32, u32)> {
+        self.prune();
+        self.items.into_iter().map(|item| (item.upper, item.slot))
+    }
+
     /// How many rows are held.
     pub(crate) fn len(&self) -> usize {
         self.items.len()

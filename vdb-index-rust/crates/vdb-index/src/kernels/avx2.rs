@@ -2,13 +2,16 @@
 //! registers.
 
 use std::arch::x86_64::{
-    __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps,
-    _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_ps,
+    __m256, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps,
+    _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_add_epi16, _mm256_add_ps,
+    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_epi8,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
 };
 
 use super::generic::{self, Vector, kernels_of};
-use super::{Isa, Kernels, Lanes, Panel};
+use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel, check_fast_scan};
 use crate::matrix::Matrix;
 
 #[derive(Clone, Copy)]
@@ -70,4 +73,37 @@ impl Vector for F32x8 {
     }
 }
 
-kernels_of!(Isa::Avx2, F32x8, "avx2,fma", 6, 2);
+kernels_of!(Isa::Avx2, F32x8, "avx2,fma", 6, 2, super::fast_scan);
+
+/// Two pieces at a time. A 16-bit lane holds two rows: `both` sums `row + 256 * next` and `odd` the next alone, which
+/// is taken out of `both` in the end (modulo 2^16, as every sum fits).
+#[target_feature(enable = "avx2")]
+fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
+    check_fast_scan(codes, tables);
+    let nibble = _mm256_set1_epi8(15);
+    let mut both = [_mm256_setzero_si256(); 2];
+    let mut odd = [_mm256_setzero_si256(); 2];
+    for (codes, table) in codes.as_chunks::<32>().0.iter().zip(tables.as_chunks::<32>().0) {
+        // SAFETY: each of the arrays has 32 bytes; the loads need no alignment.
+        let (codes, table) =
+            unsafe { (_mm256_loadu_si256(codes.as_ptr().cast()), _mm256_loadu_si256(table.as_ptr().cast())) };
+        let halves =
+            [_mm256_and_si256(codes, nibble), _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble)];
+        for half in 0..2 {
+            let found = _mm256_shuffle_epi8(table, halves[half]);
+            both[half] = _mm256_add_epi16(both[half], found);
+            odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16::<8>(found));
+        }
+    }
+    for half in 0..2 {
+        let even = _mm256_sub_epi16(both[half], _mm256_slli_epi16::<8>(odd[half]));
+        let fold = |lanes| _mm_add_epi16(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+        let (even, odd) = (fold(even), fold(odd[half]));
+        let target = &mut sums[half * 16..half * 16 + 16];
+        // SAFETY: 16 values of 2 bytes are two registers of 16 bytes.
+        unsafe {
+            _mm_storeu_si128(target.as_mut_ptr().cast(), _mm_unpacklo_epi16(even, odd));
+            _mm_storeu_si128(target.as_mut_ptr().add(8).cast(), _mm_unpackhi_epi16(even, odd));
+        }
+    }
+}

@@ -220,9 +220,10 @@ fn prefetch(row: &[f32]) {
 }
 
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
-/// hold. `$rows` and `$groups` are the panel kernel's tile.
+/// hold. `$rows` and `$groups` are the panel kernel's tile,
+/// `$fast_scan` sums 4-bit codes.
 macro_rules! kernels_of {
-    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal) => {
+    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path) => {
         mod compiled {
             use super::*;
 
@@ -264,6 +265,21 @@ macro_rules! kernels_of {
             pub(super) fn screen(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32 {
                 crate::kernels::screen(values, scale, norm, limit)
             }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn keep_smaller(keys: &[Lanes], bias: &Lanes, panel: u32, best: &mut [Best]) {
+                crate::kernels::keep_smaller(keys, bias, panel, best)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn tables(query: &[f32], crosswise: &[f32], starts: &[usize], out: &mut [f32]) {
+                crate::kernels::tables(query, crosswise, starts, out)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
+                $fast_scan(codes, tables, sums)
+            }
         }
 
         pub(super) static KERNELS: Kernels = Kernels {
@@ -296,6 +312,18 @@ macro_rules! kernels_of {
             screen: |values, scale, norm, limit| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::screen(values, scale, norm, limit) }
+            },
+            keep_smaller: |keys, bias, panel, best| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::keep_smaller(keys, bias, panel, best) }
+            },
+            tables: |query, crosswise, starts, out| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::tables(query, crosswise, starts, out) }
+            },
+            fast_scan: |codes, tables, sums| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::fast_scan(codes, tables, sums) }
             },
         };
     };

@@ -4,7 +4,7 @@
 //! scalar   plain loops, no intrinsics: the oracle of the others
 //! generic  one algorithm over the `Vector` trait
 //! avx2     Vector = 8 lanes    needs avx2 and fma
-//! avx512   Vector = 16 lanes   needs avx512f
+//! avx512   Vector = 16 lanes   needs avx512f and avx512bw
 //! neon     Vector = 4 lanes    every aarch64 CPU
 //! ```
 //!
@@ -82,6 +82,44 @@ pub type ExactKernel = fn(a: &[f32], b: &[f32]) -> f64;
 /// Bit `lane` = `values[lane] - scale[lane] * norm` is not greater than `limit[lane]` (NaN counts as not greater).
 pub type ScreenKernel = fn(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32;
 
+/// Per lane, the smaller of `best` and `keys + bias`, remembering `panel` where the latter is smaller.
+pub type KeepSmallerKernel = fn(keys: &[Lanes], bias: &Lanes, panel: u32, best: &mut [Best]);
+
+/// `out[p * words + w]` = inner product of `query[starts[p]..starts[p + 1]]` and codeword `w` of piece `p`, where
+/// `crosswise` holds `words` values a dimension and `out` is zero.
+pub type TablesKernel = fn(query: &[f32], crosswise: &[f32], starts: &[usize], out: &mut [f32]);
+/// `sums[row]` = sum over pieces of the table entry that the code of the row names, for a block of 32 rows in the
+/// layout of the `codes` module; tables of 16 entries a piece, whose sums fit 16 bits.
+pub type FastScanKernel = fn(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]);
+
+/// Rows in a block of 4-bit codes.
+pub const FAST_ROWS: usize = 32;
+
+/// The smallest value that each lane has had, and the panel that it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Best {
+    value: Lanes,
+    panel: [u32; PANEL],
+}
+
+impl Best {
+    /// Nothing seen yet.
+    pub const NONE: Best = Best { value: [f32::INFINITY; PANEL], panel: [0; PANEL] };
+
+    /// The smallest value of all, and the number of its vector counted across panels; the smallest number of equals.
+    pub fn smallest(&self) -> (f32, u32) {
+        // Where nothing compares (NaN, overflow) the first vector is as good as any.
+        let mut smallest = (f32::INFINITY, 0);
+        for (lane, (&value, &panel)) in self.value.iter().zip(&self.panel).enumerate() {
+            let number = panel * PANEL as u32 + lane as u32;
+            if value < smallest.0 || (value == smallest.0 && number < smallest.1) {
+                smallest = (value, number);
+            }
+        }
+        smallest
+    }
+}
+
 /// The functions of one instruction set. All of them check lengths; none trusts its caller.
 ///
 /// Raw values: `dot` is `a·b`, `l2` is `|a - b|²`. Float32 results carry rounding errors within the bounds of
@@ -103,6 +141,12 @@ pub struct Kernels {
     pub l2_exact: ExactKernel,
     /// Which lanes of a panel pass a limit.
     pub screen: ScreenKernel,
+    /// Running minimum over panels.
+    pub keep_smaller: KeepSmallerKernel,
+    /// Asymmetric distance tables.
+    pub tables: TablesKernel,
+    /// Sums over 4-bit codes.
+    pub fast_scan: FastScanKernel,
 }
 
 impl fmt::Debug for Kernels {
@@ -126,7 +170,8 @@ impl Kernels {
             Isa::Avx2 => (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))
                 .then_some(&avx2::KERNELS),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => is_x86_feature_detected!("avx512f").then_some(&avx512::KERNELS),
+            Isa::Avx512 => (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"))
+                .then_some(&avx512::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Some(&neon::KERNELS),
             #[allow(unreachable_patterns, reason = "reached only for the other architecture's sets")]
@@ -214,4 +259,46 @@ fn screen(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32 {
         mask |= u32::from(!greater) << lane;
     }
     mask
+}
+
+#[inline(always)]
+fn keep_smaller(keys: &[Lanes], bias: &Lanes, panel: u32, best: &mut [Best]) {
+    for (keys, best) in keys.iter().zip(best) {
+        for lane in 0..PANEL {
+            let value = keys[lane] + bias[lane];
+            let smaller = value < best.value[lane];
+            best.value[lane] = if smaller { value } else { best.value[lane] };
+            best.panel[lane] = if smaller { panel } else { best.panel[lane] };
+        }
+    }
+}
+
+#[inline(always)]
+fn tables(query: &[f32], crosswise: &[f32], starts: &[usize], out: &mut [f32]) {
+    let pieces = starts.len() - 1;
+    let words = out.len() / pieces;
+    for (piece, out) in starts.windows(2).zip(out.chunks_exact_mut(words.max(1))) {
+        for d in piece[0]..piece[1] {
+            for (sum, &value) in out.iter_mut().zip(&crosswise[d * words..][..words]) {
+                *sum += query[d] * value;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn check_fast_scan(codes: &[u8], tables: &[u8]) {
+    assert_eq!(codes.len(), tables.len(), "16 bytes of codes and 16 of tables a piece");
+    assert!(codes.len().is_multiple_of(64), "pieces come in fours");
+}
+
+fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
+    check_fast_scan(codes, tables);
+    *sums = [0; FAST_ROWS];
+    for (codes, table) in codes.as_chunks::<16>().0.iter().zip(tables.as_chunks::<16>().0) {
+        for (row, &code) in codes.iter().enumerate() {
+            sums[row] = sums[row].wrapping_add(u16::from(table[usize::from(code & 15)]));
+            sums[row + 16] = sums[row + 16].wrapping_add(u16::from(table[usize::from(code >> 4)]));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::arch::aarch64::{
 };
 
 use super::generic::{self, Vector, kernels_of};
-use super::{Isa, Kernels, Lanes, Panel};
+use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
 
 #[derive(Clone, Copy)]
@@ -63,4 +63,4 @@ impl Vector for F32x4 {
     }
 }
 
-kernels_of!(Isa::Neon, F32x4, "neon", 6, 4);
+kernels_of!(Isa::Neon, F32x4, "neon", 6, 4, super::super::fast_scan);

@@ -14,6 +14,9 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_exact: super::dot_exact,
     l2_exact: super::l2_exact,
     screen: super::screen,
+    keep_smaller: super::keep_smaller,
+    tables: super::tables,
+    fast_scan: super::fast_scan,
 };
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {

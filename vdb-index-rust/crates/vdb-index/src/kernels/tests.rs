@@ -3,7 +3,7 @@
 //! `VDB_REQUIRE_ISA` (a comma-separated list such as `avx2,avx512`) names the sets that must be present: a test
 //! machine that lacks one fails instead of passing on nothing.
 
-use super::{Isa, Kernels, Lanes, PANEL, Panel};
+use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, PANEL, Panel};
 use crate::matrix::Matrix;
 use crate::rng::Rng;
 
@@ -172,4 +172,76 @@ fn a_query_of_another_length_never_reaches_memory() {
 fn a_slot_past_the_end_never_reaches_memory() {
     let data = [0.0; 8];
     (Kernels::best().dot_rows)(&[0.0; 4], Matrix::new(&data, 2, 4).unwrap(), &[2], &mut [0.0]);
+}
+
+#[test]
+fn running_minima_agree() {
+    let mut rng = Rng::new(6, 0);
+    let oracle = Kernels::of(Isa::Scalar).unwrap();
+    let panels: Vec<Vec<Lanes>> = (0..4)
+        .map(|_| (0..7).map(|_| std::array::from_fn(|_| rng.below(6) as f32 - 3.0)).collect())
+        .collect();
+    let bias: Lanes = std::array::from_fn(|lane| if lane > 29 { f32::INFINITY } else { 1.0 });
+    for kernels in present() {
+        let mut expected = [Best::NONE; 7];
+        let mut best = [Best::NONE; 7];
+        for (number, keys) in panels.iter().enumerate() {
+            (oracle.keep_smaller)(keys, &bias, number as u32, &mut expected);
+            (kernels.keep_smaller)(keys, &bias, number as u32, &mut best);
+        }
+        for row in 0..7 {
+            assert_eq!(best[row].smallest(), expected[row].smallest());
+            let all =
+                panels.iter().flat_map(|keys| keys[row].iter().zip(&bias).map(|(key, bias)| key + bias));
+            let (number, value) =
+                all.enumerate().min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))).unwrap();
+            assert_eq!(best[row].smallest(), (value, number as u32));
+        }
+    }
+    assert_eq!(Best::NONE.smallest().1, 0, "a vector that compares with nothing still has a place");
+}
+
+#[test]
+fn sums_over_codes_agree() {
+    let mut rng = Rng::new(7, 0);
+    for kernels in present() {
+        for pieces in [4, 8, 12, 96, 256] {
+            let codes: Vec<u8> = (0..pieces * 16).map(|_| rng.below(256) as u8).collect();
+            // The largest tables whose sums still fit.
+            let most = (65_535 / pieces).min(255);
+            let tables: Vec<u8> =
+                (0..pieces * 16).map(|i| if i % 5 == 0 { most } else { rng.below(most) } as u8).collect();
+            let mut sums = [1; FAST_ROWS];
+            (kernels.fast_scan)(&codes, &tables, &mut sums);
+            for (row, &sum) in sums.iter().enumerate() {
+                let expected: usize = (0..pieces)
+                    .map(|piece| {
+                        let code = codes[piece * 16 + row % 16] >> (row / 16 * 4) & 15;
+                        usize::from(tables[piece * 16 + usize::from(code)])
+                    })
+                    .sum();
+                assert_eq!(usize::from(sum), expected, "{:?} row {row} of {pieces} pieces", kernels.isa);
+            }
+        }
+    }
+}
+
+#[test]
+fn tables_agree() {
+    let mut rng = Rng::new(8, 0);
+    let starts = [0, 3, 5, 6];
+    for words in [1, 5, 16, 256] {
+        let crosswise = random(&mut rng, 6 * words);
+        let query = random(&mut rng, 6);
+        for kernels in present() {
+            let mut tables = vec![0.0; 3 * words];
+            (kernels.tables)(&query, &crosswise, &starts, &mut tables);
+            for (i, &value) in tables.iter().enumerate() {
+                let (piece, word) = (i / words, i % words);
+                let expected: f32 =
+                    (starts[piece]..starts[piece + 1]).map(|d| query[d] * crosswise[d * words + word]).sum();
+                assert!(close(value, expected, 3.0));
+            }
+        }
+    }
 }

@@ -4,3 +4,4 @@
 
 mod brute;
 mod common;
+mod ivf;

@@ -1,0 +1,89 @@
+//! Inverted lists: which rows belong to which centroid, as slots; no row is copied.
+//!
+//! ```text
+//! offsets  [0, 3, 3, 7, ...]          list i holds slots[offsets[i] .. offsets[i + 1]]
+//! slots    [4, 9, 11 | | 0, 1, 2, 6 | ...]   ascending within a list
+//! ```
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::kmeans::group;
+use crate::{npy, store};
+
+const OFFSETS: &str = "offsets.npy";
+const SLOTS: &str = "slots.npy";
+
+/// # Invariants
+/// `offsets` ascends from 0 to the number of rows; `slots` is a permutation of all rows, ascending within each list.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lists {
+    offsets: Vec<usize>,
+    slots: Vec<u32>,
+}
+
+impl Lists {
+    /// From the list of each row; `count` lists.
+    pub(crate) fn new(list_of_row: impl Iterator<Item = u32> + Clone, count: usize) -> Self {
+        let (offsets, slots) = group(list_of_row, count);
+        Self { offsets, slots }
+    }
+
+    /// How many lists.
+    pub(crate) fn count(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Positions of a list in the order of all lists.
+    #[inline]
+    pub(crate) fn range(&self, list: u32) -> std::ops::Range<usize> {
+        self.offsets[list as usize]..self.offsets[list as usize + 1]
+    }
+
+    /// Rows of a list.
+    #[inline]
+    pub(crate) fn slots(&self, list: u32) -> &[u32] {
+        &self.slots[self.range(list)]
+    }
+
+    /// All rows, list after list.
+    pub(crate) fn all_slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.offsets.as_slice()) + size_of_val(self.slots.as_slice())
+    }
+
+    pub(crate) fn save(&self, directory: &Path) -> Result<()> {
+        let offsets: Vec<u64> = self.offsets.iter().map(|&offset| offset as u64).collect();
+        npy::write(&store::file(directory, OFFSETS), &[offsets.len()], &offsets)?;
+        npy::write(&store::file(directory, SLOTS), &[self.slots.len()], &self.slots)
+    }
+
+    pub(crate) fn load(directory: &Path, count: usize, rows: usize) -> Result<Self> {
+        let offsets: Vec<u64> = store::array(directory, OFFSETS, [count + 1])?;
+        let slots: Vec<u32> = store::array(directory, SLOTS, [rows])?;
+        let ascending = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
+        if !ascending || offsets[0] != 0 || offsets[count] != rows as u64 {
+            return Err(store::damaged(
+                directory,
+                OFFSETS,
+                format!("offsets do not ascend from 0 to {rows}"),
+            ));
+        }
+        let lists = Self { offsets: offsets.into_iter().map(|offset| offset as usize).collect(), slots };
+        let mut seen = vec![false; rows];
+        for list in 0..count as u32 {
+            let slots = lists.slots(list);
+            let fresh = slots
+                .iter()
+                .all(|&slot| seen.get_mut(slot as usize).is_some_and(|seen| !std::mem::replace(seen, true)));
+            if !fresh || !slots.windows(2).all(|pair| pair[0] < pair[1]) {
+                let reason = format!("the rows of list {list} are not different, ascending and below {rows}");
+                return Err(store::damaged(directory, SLOTS, reason));
+            }
+        }
+        Ok(lists)
+    }
+}

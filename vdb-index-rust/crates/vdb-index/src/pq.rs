@@ -1,0 +1,286 @@
+//! Product quantization: a vector is cut into pieces, and each piece replaced by the number of its nearest codeword
+//! (Jégou, Douze, Schmid: "Product quantization for nearest neighbor search", PAMI 2011, section III).
+//!
+//! ```text
+//! codebooks  [codewords, dim]    row j holds the j-th codeword of every piece, side by side, as the pieces lie in a row
+//! pieces     dim 10 in 4 pieces: 3 3 2 2       the first dim % pieces are one longer
+//! codes      [rows, bytes]       8 bits: a byte a piece. 4 bits: two pieces a byte, the first one in the low half
+//! ```
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::kmeans::{Nearest, Scratch, Training, train};
+use crate::matrix::Matrix;
+use crate::pool;
+use crate::watch::Watch;
+
+const ITERATIONS: usize = 12;
+
+/// Bits a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bits {
+    /// 16 codewords; scanned within registers.
+    Four,
+    /// 256 codewords.
+    Eight,
+}
+
+impl Bits {
+    /// From the number that users write.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless it is 4 or 8.
+    pub(crate) fn new(bits: usize) -> Result<Self> {
+        match bits {
+            4 => Ok(Bits::Four),
+            8 => Ok(Bits::Eight),
+            other => Err(Error::Parameter {
+                name: "n_bits",
+                expected: "4 or 8".to_owned(),
+                received: other.to_string(),
+            }),
+        }
+    }
+
+    /// The number that users write.
+    pub(crate) fn number(self) -> usize {
+        match self {
+            Bits::Four => 4,
+            Bits::Eight => 8,
+        }
+    }
+
+    /// Codewords a piece, at most.
+    pub(crate) fn codewords(self) -> usize {
+        1 << self.number()
+    }
+
+    /// Bytes a row of that many pieces.
+    pub(crate) fn row_bytes(self, pieces: usize) -> usize {
+        match self {
+            Bits::Four => pieces.div_ceil(2),
+            Bits::Eight => pieces,
+        }
+    }
+
+    /// Rows that codebooks learn from: 256 a codeword of 16, 64 of 256.
+    pub(crate) fn sample(self) -> usize {
+        match self {
+            Bits::Four => 4096,
+            Bits::Eight => 16384,
+        }
+    }
+}
+
+/// # Invariants
+/// `starts` ascends strictly from 0 to `dim`; `codebooks` holds `codewords` rows of `dim` values.
+#[derive(Clone, Debug)]
+pub(crate) struct Quantizer {
+    dim: usize,
+    codewords: usize,
+    starts: Vec<usize>,
+    codebooks: Vec<f32>,
+    /// `[dim][codewords]`, for tables.
+    crosswise: Vec<f32>,
+}
+
+impl Quantizer {
+    /// Learn codebooks from `residuals`.
+    pub(crate) fn train(
+        kernels: &Kernels,
+        residuals: Matrix<'_>,
+        pieces: usize,
+        bits: Bits,
+        seed: u64,
+        threads: usize,
+        watch: &Watch<'_>,
+    ) -> Result<Self> {
+        let dim = residuals.dim();
+        let codewords = bits.codewords().min(residuals.rows());
+        let starts = starts(dim, pieces);
+        let sample: Vec<u32> = (0..residuals.rows() as u32).collect();
+        let finished = AtomicUsize::new(0);
+        let trained = pool::map(threads, pieces, |piece| {
+            let columns = residuals.columns(starts[piece], starts[piece + 1] - starts[piece])?;
+            let training = Training {
+                iterations: ITERATIONS,
+                spherical: false,
+                seed: seed.wrapping_add(piece as u64 + 1),
+                threads: 1,
+            };
+            let centroids = train(kernels, columns, &sample, codewords, training, |_, _| {
+                watch.tick("train codebooks", finished.load(Ordering::Relaxed), pieces)
+            });
+            finished.fetch_add(1, Ordering::Relaxed);
+            centroids
+        });
+        let mut codebooks = vec![0.0; codewords * dim];
+        for (piece, centroids) in trained.into_iter().enumerate() {
+            let width = starts[piece + 1] - starts[piece];
+            for (word, values) in centroids?.chunks(width).enumerate() {
+                codebooks[word * dim + starts[piece]..][..width].copy_from_slice(values);
+            }
+        }
+        Ok(Self::new(dim, pieces, codewords, codebooks))
+    }
+
+    /// From codebooks that were learnt before.
+    pub(crate) fn new(dim: usize, pieces: usize, codewords: usize, codebooks: Vec<f32>) -> Self {
+        let mut crosswise = vec![0.0; codebooks.len()];
+        for (word, values) in codebooks.chunks(dim).enumerate() {
+            for (d, &value) in values.iter().enumerate() {
+                crosswise[d * codewords + word] = value;
+            }
+        }
+        Self { dim, codewords, starts: starts(dim, pieces), codebooks, crosswise }
+    }
+
+    pub(crate) fn pieces(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    pub(crate) fn codewords(&self) -> usize {
+        self.codewords
+    }
+
+    pub(crate) fn codebooks(&self) -> &[f32] {
+        &self.codebooks
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        4 * (self.codebooks.len() + self.crosswise.len())
+    }
+
+    /// The nearest codeword of each piece: `codes[row * pieces + piece]`.
+    pub(crate) fn encode(
+        &self,
+        kernels: &Kernels,
+        encoder: &[Nearest],
+        residuals: Matrix<'_>,
+    ) -> Result<Vec<u8>> {
+        let pieces = self.pieces();
+        let mut codes = vec![0; residuals.rows() * pieces];
+        let slots: Vec<u32> = (0..residuals.rows() as u32).collect();
+        let mut scratch = Scratch::default();
+        for (piece, nearest) in encoder.iter().enumerate() {
+            let columns =
+                residuals.columns(self.starts[piece], self.starts[piece + 1] - self.starts[piece])?;
+            nearest.find(kernels, columns, &slots, &mut scratch, |row, word, _| {
+                codes[row * pieces + piece] = word as u8;
+            });
+        }
+        Ok(codes)
+    }
+
+    /// What [`encode`](Self::encode) needs.
+    pub(crate) fn encoder(&self) -> Result<Vec<Nearest>> {
+        let codebooks = Matrix::new(&self.codebooks, self.codewords, self.dim)?;
+        self.starts
+            .windows(2)
+            .map(|piece| Ok(Nearest::new(codebooks.columns(piece[0], piece[1] - piece[0])?, false)))
+            .collect()
+    }
+
+    /// Add up the codewords of a row.
+    pub(crate) fn decode(&self, codes: &[u8], into: &mut [f32]) {
+        for (piece, &word) in self.starts.windows(2).zip(codes) {
+            let word = &self.codebooks[usize::from(word) * self.dim..][..self.dim];
+            into[piece[0]..piece[1]].copy_from_slice(&word[piece[0]..piece[1]]);
+        }
+    }
+
+    /// `tables[piece * codewords + word]` = inner product of the query's piece and the codeword.
+    pub(crate) fn tables(&self, kernels: &Kernels, query: &[f32], tables: &mut Vec<f32>) {
+        tables.clear();
+        tables.resize(self.pieces() * self.codewords, 0.0);
+        (kernels.tables)(query, &self.crosswise, &self.starts, tables);
+    }
+}
+
+/// Where pieces begin, and where the last one ends.
+fn starts(dim: usize, pieces: usize) -> Vec<usize> {
+    let (width, longer) = (dim / pieces, dim % pieces);
+    (0..=pieces).map(|piece| piece * width + piece.min(longer)).collect()
+}
+
+/// Put codes of a byte each into the bytes of a row.
+pub(crate) fn pack(bits: Bits, codes: &[u8], row: &mut [u8]) {
+    match bits {
+        Bits::Eight => row.copy_from_slice(codes),
+        Bits::Four => {
+            for (byte, pair) in row.iter_mut().zip(codes.chunks(2)) {
+                *byte = pair[0] | pair.get(1).map_or(0, |high| high << 4);
+            }
+        }
+    }
+}
+
+/// The code of one piece of a row.
+#[inline]
+pub(crate) fn code_at(bits: Bits, row: &[u8], piece: usize) -> u8 {
+    match bits {
+        Bits::Eight => row[piece],
+        Bits::Four => row[piece / 2] >> (4 * (piece % 2)) & 15,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::watch::Unobserved;
+
+    #[test]
+    fn pieces_share_the_dimensions() {
+        assert_eq!(starts(10, 4), [0, 3, 6, 8, 10]);
+        assert_eq!(starts(8, 4), [0, 2, 4, 6, 8]);
+        assert_eq!(starts(3, 3), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn codes_come_back() {
+        for pieces in 1..9 {
+            let codes: Vec<u8> = (0..pieces).map(|piece| (piece * 7 % 16) as u8).collect();
+            for bits in [Bits::Four, Bits::Eight] {
+                let mut row = vec![0; bits.row_bytes(pieces)];
+                pack(bits, &codes, &mut row);
+                assert_eq!((0..pieces).map(|p| code_at(bits, &row, p)).collect::<Vec<_>>(), codes);
+            }
+        }
+    }
+
+    #[test]
+    fn more_codewords_lie_closer_and_tables_agree_with_decoding() {
+        let (rows, dim, pieces) = (600, 11, 4);
+        let mut rng = Rng::new(5, 0);
+        let data: Vec<f32> = (0..rows * dim).map(|_| rng.below(1000) as f32 / 500.0 - 1.0).collect();
+        let matrix = Matrix::new(&data, rows, dim).unwrap();
+        let mut errors = Vec::new();
+        for bits in [Bits::Four, Bits::Eight] {
+            let kernels = Kernels::best();
+            let watch = Watch::new(&Unobserved);
+            let quantizer = Quantizer::train(kernels, matrix, pieces, bits, 1, 2, &watch).unwrap();
+            let codes = quantizer.encode(kernels, &quantizer.encoder().unwrap(), matrix).unwrap();
+            let mut tables = Vec::new();
+            let query = matrix.row(17);
+            quantizer.tables(kernels, query, &mut tables);
+            let mut error = 0.0;
+            for (row, codes) in data.chunks(dim).zip(codes.chunks(pieces)) {
+                let mut decoded = vec![0.0; dim];
+                quantizer.decode(codes, &mut decoded);
+                error += row.iter().zip(&decoded).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+                let product: f32 = query.iter().zip(&decoded).map(|(a, b)| a * b).sum();
+                let looked_up: f32 = codes
+                    .iter()
+                    .enumerate()
+                    .map(|(piece, &word)| tables[piece * quantizer.codewords() + usize::from(word)])
+                    .sum();
+                assert!((product - looked_up).abs() < 1e-4);
+            }
+            errors.push(error);
+        }
+        assert!(errors[1] < 0.3 * errors[0], "{errors:?}");
+    }
+}

@@ -1,0 +1,273 @@
+//! `IvfFlat` and `IvfPq`: equality with the exact search where that is promised, floors of recall where it is not,
+//! `min(k, allowed)` hits always, and files that come back.
+
+use proptest::prelude::*;
+use vdb_index::{
+    Bitmap, Error, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, NO_SLOT, Neighbours,
+    Observer, Unobserved,
+};
+
+use crate::common::{self, Fixture, allowed_words, assert_same, recall, twin};
+
+const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
+
+fn flat(fixture: &Fixture, metric: Metric, n_lists: Option<usize>) -> IvfFlat {
+    let options = IvfFlatOptions { n_lists, seed: 1 };
+    IvfFlat::build(fixture.rows(), metric, options, 2, &Unobserved).unwrap()
+}
+
+fn pq(fixture: &Fixture, metric: Metric, n_bits: usize) -> IvfPq {
+    let options = IvfPqOptions { n_bits: Some(n_bits), seed: 1, ..IvfPqOptions::default() };
+    IvfPq::build(fixture.rows(), metric, options, 2, &Unobserved).unwrap()
+}
+
+fn hits(found: &Neighbours) -> Vec<usize> {
+    found.slots.chunks(found.k).map(|slots| slots.iter().filter(|&&slot| slot != NO_SLOT).count()).collect()
+}
+
+fn metrics() -> impl Strategy<Value = Metric> {
+    prop_oneof![Just(Metric::Dot), Just(Metric::Cosine), Just(Metric::L2)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn all_lists_equal_brute_force(
+        fixture in common::fixtures(),
+        k in 1..12usize,
+        metric in metrics(),
+        n_lists in prop_oneof![Just(None), (1..200usize).prop_map(Some)],
+        filtered in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let allowed = filtered.then(|| fixture.filter(seed));
+        let words = allowed.as_deref().map(allowed_words);
+        let bitmap = words.as_deref().map(|words| Bitmap::new(words, fixture.rows().rows()).unwrap());
+        let index = flat(&fixture, metric, n_lists);
+        let found = index.search(fixture.rows(), fixture.queries(), k, bitmap, Some(usize::MAX), 2).unwrap();
+        assert_same(&found, &twin(&fixture, k, metric, allowed.as_deref()), "all lists");
+    }
+
+    #[test]
+    fn always_finds_as_many_as_there_are(
+        fixture in common::fixtures(),
+        k in 1..40usize,
+        metric in metrics(),
+        n_probes in 1..4usize,
+        n_bits in prop_oneof![Just(4usize), Just(8)],
+        rerank in prop_oneof![Just(None), Just(Some(0usize)), Just(Some(3))],
+        seed in any::<u64>(),
+    ) {
+        let allowed = fixture.filter(seed);
+        let words = allowed_words(&allowed);
+        let rows = fixture.rows();
+        let bitmap = Bitmap::new(&words, rows.rows()).unwrap();
+        let expected = bitmap.count().min(k);
+        let of_flat = flat(&fixture, metric, Some(9))
+            .search(rows, fixture.queries(), k, Some(bitmap), Some(n_probes), 1)
+            .unwrap();
+        let of_pq = pq(&fixture, metric, n_bits)
+            .search(rows, fixture.queries(), k, Some(bitmap), Some(n_probes), rerank, 1)
+            .unwrap();
+        for found in [of_flat, of_pq] {
+            prop_assert!(hits(&found).iter().all(|&count| count == expected), "{:?} of {expected}", hits(&found));
+            let mut slots: Vec<u32> = found.slots[..k].iter().copied().filter(|&slot| slot != NO_SLOT).collect();
+            prop_assert!(slots.iter().all(|&slot| allowed[slot as usize]));
+            slots.sort_unstable();
+            slots.dedup();
+            prop_assert_eq!(slots.len(), expected);
+        }
+    }
+}
+
+#[test]
+fn defaults_find_the_neighbours() {
+    for (metric, floor) in [(Metric::Cosine, 0.97), (Metric::L2, 0.97), (Metric::Dot, 0.9)] {
+        let fixture = Fixture::clustered(3, 6000, 48, 60, 150);
+        let fixture = if metric == Metric::Cosine { fixture.normalized() } else { fixture };
+        let truth = twin(&fixture, 10, metric, None);
+        let index = flat(&fixture, metric, None);
+        let found = index.search(fixture.rows(), fixture.queries(), 10, None, None, 2).unwrap();
+        assert!(recall(&found, &truth) >= floor, "ivf_flat {metric} {}", recall(&found, &truth));
+        for n_bits in [4, 8] {
+            let index = pq(&fixture, metric, n_bits);
+            let found = index.search(fixture.rows(), fixture.queries(), 10, None, None, None, 2).unwrap();
+            assert!(recall(&found, &truth) >= floor, "ivf_pq {metric} {n_bits} {}", recall(&found, &truth));
+        }
+    }
+}
+
+#[test]
+fn estimates_are_near_the_distances() {
+    let fixture = Fixture::clustered(4, 3000, 32, 20, 60);
+    for (metric, fixture) in [
+        (Metric::L2, fixture.clone()),
+        (Metric::Dot, fixture.clone()),
+        (Metric::Cosine, fixture.normalized()),
+    ] {
+        for n_bits in [4, 8] {
+            let index = pq(&fixture, metric, n_bits);
+            let found = index.search(fixture.rows(), fixture.queries(), 5, None, None, Some(0), 1).unwrap();
+            let (mut off, mut size) = (0.0, 0.0);
+            for (query, (slots, distances)) in
+                fixture.queries.chunks(32).zip(found.slots.chunks(5).zip(found.distances.chunks(5)))
+            {
+                assert!(distances.windows(2).all(|pair| pair[0] <= pair[1]));
+                for (&slot, &estimate) in slots.iter().zip(distances) {
+                    let truth = common::distance(query, fixture.rows().row(slot), metric);
+                    off += (truth - f64::from(estimate)).abs();
+                    size += truth.abs();
+                }
+            }
+            assert!(off < 0.35 * size, "{metric} {n_bits}: off by {off} of {size}");
+        }
+    }
+}
+
+#[test]
+fn re_ranked_distances_are_exact() {
+    let fixture = Fixture::clustered(4, 2000, 33, 10, 40);
+    for metric in METRICS {
+        let index = pq(&fixture, metric, 4);
+        let found = index.search(fixture.rows(), fixture.queries(), 5, None, None, Some(50), 1).unwrap();
+        for (query, (slots, distances)) in
+            fixture.queries.chunks(33).zip(found.slots.chunks(5).zip(found.distances.chunks(5)))
+        {
+            for (&slot, &distance) in slots.iter().zip(distances) {
+                assert_eq!(distance, common::distance(query, fixture.rows().row(slot), metric) as f32);
+            }
+        }
+        // Everything scanned and everything re-ranked is the exact answer.
+        let found =
+            index.search(fixture.rows(), fixture.queries(), 5, None, Some(9999), Some(9999), 2).unwrap();
+        assert_same(&found, &twin(&fixture, 5, metric, None), "everything re-ranked");
+    }
+}
+
+#[test]
+fn neither_threads_nor_a_second_build_change_the_files() {
+    let fixture = Fixture::clustered(6, 2500, 20, 1, 30);
+    let files = |threads: usize, seed: u64| {
+        let directory = tempfile::tempdir().unwrap();
+        let options = IvfPqOptions { seed, ..IvfPqOptions::default() };
+        let index = IvfPq::build(fixture.rows(), Metric::L2, options, threads, &Unobserved).unwrap();
+        index.save(directory.path()).unwrap();
+        ["index.json", "centroids.npy", "offsets.npy", "slots.npy", "codebooks.npy", "codes.npy", "terms.npy"]
+            .map(|name| std::fs::read(directory.path().join(name)).unwrap())
+    };
+    assert!(files(1, 5) == files(3, 5));
+    assert!(files(1, 5) != files(1, 6));
+}
+
+#[test]
+fn what_was_saved_answers_the_same() {
+    for (rows, dim) in [(0, 3), (1, 1), (5, 7), (900, 19)] {
+        let fixture = Fixture::random(8, rows, dim, 9);
+        for metric in METRICS {
+            let directory = tempfile::tempdir().unwrap();
+            let index = flat(&fixture, metric, None);
+            index.save(directory.path()).unwrap();
+            let loaded = IvfFlat::load(directory.path(), fixture.rows(), metric).unwrap();
+            let ask = |index: &IvfFlat| {
+                index.search(fixture.rows(), fixture.queries(), 4, None, Some(2), 1).unwrap()
+            };
+            assert_same(&ask(&loaded), &ask(&index), "ivf_flat");
+            for n_bits in [4, 8] {
+                let directory = tempfile::tempdir().unwrap();
+                let index = pq(&fixture, metric, n_bits);
+                index.save(directory.path()).unwrap();
+                let loaded = IvfPq::load(directory.path(), fixture.rows(), metric).unwrap();
+                for rerank in [None, Some(0)] {
+                    let ask = |index: &IvfPq| {
+                        index.search(fixture.rows(), fixture.queries(), 4, None, Some(2), rerank, 1).unwrap()
+                    };
+                    assert_same(&ask(&loaded), &ask(&index), "ivf_pq");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn other_rows_or_another_metric_are_refused() {
+    let fixture = Fixture::random(8, 90, 6, 1);
+    let directory = tempfile::tempdir().unwrap();
+    flat(&fixture, Metric::L2, None).save(directory.path()).unwrap();
+    let refused = |rows: Matrix<'_>, metric| {
+        assert!(matches!(IvfFlat::load(directory.path(), rows, metric), Err(Error::Damaged { .. })));
+    };
+    refused(fixture.rows(), Metric::Dot);
+    refused(Matrix::new(&fixture.rows[..89 * 6], 89, 6).unwrap(), Metric::L2);
+    assert!(matches!(IvfPq::load(directory.path(), fixture.rows(), Metric::L2), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn damaged_files_are_refused_or_harmless() {
+    // Whatever byte is changed or cut off: an error, or an index whose searches stay inside of the rows.
+    let fixture = Fixture::random(8, 70, 5, 2);
+    let source = tempfile::tempdir().unwrap();
+    pq(&fixture, Metric::L2, 4).save(source.path()).unwrap();
+    let mut state = 1u64;
+    for entry in std::fs::read_dir(source.path()).unwrap() {
+        let name = entry.unwrap().file_name();
+        let whole = std::fs::read(source.path().join(&name)).unwrap();
+        for round in 0..400 {
+            let directory = tempfile::tempdir().unwrap();
+            for other in std::fs::read_dir(source.path()).unwrap() {
+                let other = other.unwrap();
+                std::fs::copy(other.path(), directory.path().join(other.file_name())).unwrap();
+            }
+            let mut bytes = whole.clone();
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(99);
+            let place = (state >> 33) as usize % bytes.len();
+            if round % 4 == 0 {
+                bytes.truncate(place);
+            } else {
+                bytes[place] = bytes[place].wrapping_add((state >> 20) as u8 | 1);
+            }
+            std::fs::write(directory.path().join(&name), &bytes).unwrap();
+            match IvfPq::load(directory.path(), fixture.rows(), Metric::L2) {
+                Ok(index) => {
+                    let found =
+                        index.search(fixture.rows(), fixture.queries(), 3, None, None, None, 1).unwrap();
+                    assert!(found.slots.iter().all(|&slot| slot < 70));
+                }
+                Err(error) => assert!(matches!(error, Error::Damaged { .. }), "{error:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn parameters_out_of_range_name_the_range() {
+    let fixture = Fixture::random(8, 90, 6, 1);
+    let build = |options| IvfPq::build(fixture.rows(), Metric::L2, options, 1, &Unobserved);
+    let error = build(IvfPqOptions { n_bits: Some(5), ..IvfPqOptions::default() }).unwrap_err();
+    assert_eq!(error.to_string(), "n_bits: expected 4 or 8, received 5");
+    let error = build(IvfPqOptions { n_subvectors: Some(7), ..IvfPqOptions::default() }).unwrap_err();
+    assert!(error.to_string().contains("1 to 6"), "{error}");
+    for n_subvectors in 1..=6 {
+        let options = IvfPqOptions { n_subvectors: Some(n_subvectors), ..IvfPqOptions::default() };
+        assert_eq!(build(options).unwrap().n_subvectors(), n_subvectors);
+    }
+}
+
+struct StopAtOnce;
+
+impl Observer for StopAtOnce {
+    fn progress(&self, _: &'static str, _: usize, _: usize) {}
+
+    fn cancelled(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_build_stops_when_asked() {
+    let fixture = Fixture::random(8, 500, 6, 1);
+    let flat = IvfFlat::build(fixture.rows(), Metric::L2, IvfFlatOptions::default(), 2, &StopAtOnce);
+    assert!(matches!(flat, Err(Error::Cancelled)));
+    let pq = IvfPq::build(fixture.rows(), Metric::L2, IvfPqOptions::default(), 2, &StopAtOnce);
+    assert!(matches!(pq, Err(Error::Cancelled)));
+}
