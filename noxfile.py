@@ -407,7 +407,14 @@ def bench(session: nox.Session) -> None:
     """Measure recall and latency of each index type beside NumPy; ``-- --help`` tells what can be set."""
     python = _stack(session)
     session.chdir(session.invoked_from)
-    _run(session, python, str(ROOT / "benchmarks" / "indexes.py"), *session.posargs)
+    # The corpus is the demo's, and so is the code that reads it.
+    _run(
+        session,
+        python,
+        str(ROOT / "benchmarks" / "indexes.py"),
+        *session.posargs,
+        PYTHONPATH=str(ROOT / "demo"),
+    )
 
 
 @nox.session

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CorpusError as error:
         console.print(f"[bold red]The corpus cannot be used.[/] {escape(str(error))}", highlight=False)
         return 2
-    except (ServerFailed, vdb_sdk.VdbError) as error:
+    except (ServerFailed, vdb_sdk.VdbSdkError) as error:
         console.print(f"[bold red]The demo failed.[/] {escape(str(error))}", highlight=False)
         return 1
 
@@ -153,7 +153,7 @@ class _Demo:
     def _fail(self, text: str) -> None:
         self.failures.append(text)
 
-    def _load(self, client: vdb_sdk.Client) -> vdb_sdk.LibraryClient:
+    def _load(self, client: vdb_sdk.Client) -> vdb_sdk.LibraryHandle:
         corpus = self.corpus
         sizes = Counter(document for document in corpus.documents if document is not None)
         library = client.create_library("Demo", id="demo", metric=self.options.metric, index="brute")
@@ -174,7 +174,7 @@ class _Demo:
         )
         return library
 
-    def _measure(self, library: vdb_sdk.LibraryClient, name: str, truth: GroundTruth) -> Measured:
+    def _measure(self, library: vdb_sdk.LibraryHandle, name: str, truth: GroundTruth) -> Measured:
         started = time.perf_counter()
         library.build_index(name, wait=True)
         built = time.perf_counter() - started
@@ -222,7 +222,7 @@ class _Demo:
             table.add_row(escape(_short(self.queries.texts[row] or self.queries.ids[row], 66)), *cells)
         self.console.print(table)
 
-    def _show_filtered(self, library: vdb_sdk.LibraryClient) -> None:
+    def _show_filtered(self, library: vdb_sdk.LibraryHandle) -> None:
         condition = self.options.filter or _frequent(self.corpus)
         if condition is None:
             self._say("No metadata to filter on")
@@ -266,12 +266,12 @@ class _Demo:
                 f"Recall below {PROMISED}: raise `n_probes` or `rerank` of the search for this data."
             )
 
-    def _last_words(self, library: vdb_sdk.LibraryClient) -> dict[str, Any]:
+    def _last_words(self, library: vdb_sdk.LibraryHandle) -> dict[str, Any]:
         """Write and delete once more just before the stop, and remember what must be back."""
         library.upsert(
             ids=["just before the stop"], embeddings=self.queries.vectors[:1], texts=["written last"]
         )
-        library.delete_chunks(ids=[self.corpus.ids[0]])
+        library.delete([self.corpus.ids[0]])
         info = library.info()
         return {
             "chunks": info.chunks,
