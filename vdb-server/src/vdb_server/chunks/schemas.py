@@ -1,0 +1,103 @@
+"""Bodies of the chunk routes, for the documentation."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from vdb_server.wire.models import Body, Embedding, EmbeddingB64, EntityId, FilterObject, MetadataObject, View
+
+__all__ = [
+    "BulkForm",
+    "ChunkPage",
+    "ChunkPatch",
+    "ChunkRow",
+    "ChunkView",
+    "ChunksDelete",
+    "ChunksUpsert",
+    "UpsertView",
+]
+
+
+class ChunkRow(Body):
+    """A chunk, as it is created or upserted. It needs an embedding, or a text where an embedder is set."""
+
+    id: EntityId | None = None
+    document_id: str | None = Field(default=None, description="The document that it belongs to.")
+    text: str | None = None
+    embedding: Embedding | None = None
+    embedding_b64: EmbeddingB64 | None = None
+    metadata: MetadataObject = {}
+
+
+class ChunkPatch(Body):
+    """Changes to a chunk, as a JSON merge patch."""
+
+    document_id: str | None = Field(
+        default=None, description="Another document; null takes it out of its document."
+    )
+    text: str | None = Field(default=None, description="Another text; null removes it.")
+    embedding: Embedding | None = None
+    embedding_b64: EmbeddingB64 | None = None
+    metadata: MetadataObject | None = Field(
+        default=None, description="Merged into what is there; null removes a key."
+    )
+
+
+class ChunksUpsert(Body):
+    """Chunks to create or to replace, all of them or none."""
+
+    chunks: list[ChunkRow]
+    create_documents: bool = Field(default=False, description="Create documents that are named and unknown.")
+
+
+class UpsertView(View):
+    """What an upsert did."""
+
+    created: int
+    updated: int
+    ids: list[str] = Field(description="The id of each row, in the order of the request.")
+    revision: int = Field(description="The library's revision after it.")
+
+
+class ChunksDelete(Body):
+    """Which chunks to delete: exactly one of the two. Ids that are unknown count 0."""
+
+    ids: list[str] | None = None
+    filter: FilterObject | None = None
+
+
+class ChunkView(View):
+    """A chunk."""
+
+    id: str
+    document_id: str | None
+    text: str | None
+    embedding: list[float] | None = Field(
+        default=None, description="Within float32 rounding of what was given; lists have it on request only."
+    )
+    metadata: MetadataObject
+    revision: int = Field(description="The library's revision at the write that last changed it; the `ETag`.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class ChunkPage(View):
+    """One page of chunks."""
+
+    items: list[ChunkView]
+    next_cursor: str | None
+
+
+class BulkForm(Body):
+    """Two files, row for row."""
+
+    vectors: bytes = Field(
+        description="`.npy`, float32 or float16 `[n, dim]`.",
+        json_schema_extra={"type": "string", "format": "binary"},
+    )
+    chunks: bytes = Field(
+        description="JSON Lines: n rows as in `upsert`, without `embedding`.",
+        json_schema_extra={"type": "string", "format": "binary"},
+    )

@@ -1,0 +1,5 @@
+"""Documents of a library."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,70 @@
+"""Bodies of the library routes, for the documentation."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from vdb_server.wire.models import Body, MetadataObject, NewLibraryId, View
+
+__all__ = ["IndexChoice", "LibraryCreate", "LibraryPage", "LibraryPatch", "LibraryView"]
+
+
+class IndexChoice(Body):
+    """Which index a library uses."""
+
+    type: str = Field(
+        default="brute", description="Name of an installed index type, see `GET /v1/index-types`."
+    )
+    params: dict[str, object] = Field(
+        default={}, description="Build parameters; what is left out has its default."
+    )
+
+
+class LibraryCreate(Body):
+    """A new library."""
+
+    id: NewLibraryId | None = None
+    name: str = Field(description="What people call it.")
+    metric: Literal["cosine", "dot", "l2"] = Field(default="cosine", description="How near is measured.")
+    dimension: int | None = Field(
+        default=None,
+        ge=1,
+        description="Length of every embedding; the first one fixes it where this is left out.",
+    )
+    index: IndexChoice = IndexChoice()
+    metadata: MetadataObject = {}
+
+
+class LibraryPatch(Body):
+    """Changes to a library, as a JSON merge patch."""
+
+    name: str | None = Field(default=None, description="Another name.")
+    metadata: MetadataObject | None = Field(
+        default=None, description="Merged into what is there; null removes a key."
+    )
+
+
+class LibraryView(View):
+    """A library."""
+
+    id: str
+    name: str
+    metric: Literal["cosine", "dot", "l2"]
+    dimension: int | None
+    index: IndexChoice
+    metadata: MetadataObject
+    revision: int = Field(description="One more for each write; the `ETag`.")
+    created_at: datetime
+    updated_at: datetime
+    documents: int = Field(description="How many documents it holds.")
+    chunks: int = Field(description="How many chunks it holds.")
+
+
+class LibraryPage(View):
+    """One page of libraries."""
+
+    items: list[LibraryView]
+    next_cursor: str | None

@@ -1,0 +1,28 @@
+"""What every request passes before a route sees it, as pure ASGI, outermost first.
+
+Observe        request id, errors to problems, security headers, HEAD, metrics, log
+├── Target     keeps the path percent-encoded, so that ids may hold slashes
+├── Guard      Host and Origin (DNS rebinding, foreign pages)
+├── CORS       only where origins are allowed
+├── Authentication   before a byte of the body is read
+├── BodyLimit  declared and actual size
+└── HotPaths   search and upsert, past the routing table
+"""
+
+from __future__ import annotations
+
+from vdb_server.middleware.authentication import AuthenticationMiddleware
+from vdb_server.middleware.body_limit import BodyLimitMiddleware
+from vdb_server.middleware.guard import GuardMiddleware
+from vdb_server.middleware.hot_paths import HotPathsMiddleware
+from vdb_server.middleware.observe import ObserveMiddleware
+from vdb_server.middleware.target import TargetMiddleware
+
+__all__ = [
+    "AuthenticationMiddleware",
+    "BodyLimitMiddleware",
+    "GuardMiddleware",
+    "HotPathsMiddleware",
+    "ObserveMiddleware",
+    "TargetMiddleware",
+]

@@ -1,0 +1,128 @@
+"""The outermost layer: gives each request an id, turns errors into problems, counts, and writes the log."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.requests import ClientDisconnect
+from vdb_core.errors import VdbError
+
+from vdb_server.errors import HttpProblem, internal_error, problem_of
+from vdb_server.logging import get_logger
+from vdb_server.middleware.headers import header
+from vdb_server.wire.replies import problem_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from vdb_server.errors import Problem
+    from vdb_server.system.metrics import Metrics
+
+__all__ = ["ObserveMiddleware"]
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cache-control", b"no-store"),
+)
+_NO_CONTENT_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_OPERATORS_FAULT: Final = 500
+
+
+class ObserveMiddleware:
+    """Sees the request first and the response last."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._log = get_logger("vdb_server.requests")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer every request, whatever happens further in."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        asked = header(scope, b"x-request-id")
+        request_id = asked if asked is not None and _REQUEST_ID.fullmatch(asked) else os.urandom(8).hex()
+        method: str = scope["method"]
+        head = method == "HEAD"
+        # Everything that can be got can be asked for its head; the server's own scope stays as it is.
+        inner = {**scope, "method": "GET"} if head else scope
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                    *_SECURITY_HEADERS,
+                ]
+                if inner["path"] != "/docs":
+                    headers.append(_NO_CONTENT_POLICY)
+                message = {**message, "headers": headers}
+            elif head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self._app(inner, receive, sending)
+        except ClientDisconnect:
+            # Nobody is left to answer; what was being read is dropped.
+            status = status or 499
+        except Exception as error:
+            problem = self._problem(error, request_id, method, inner)
+            if status:
+                # Half an answer is on its way. Ending the connection is the only way left to say that it failed.
+                raise
+            await problem_response(problem)(inner, receive, sending)
+        finally:
+            seconds = time.perf_counter() - started
+            template = _template(inner)
+            self._metrics.observe(method, template, status, seconds)
+            self._log.debug(
+                "request",
+                method=method,
+                route=template,
+                status=status,
+                ms=round(seconds * 1e3, 3),
+                request_id=request_id,
+            )
+
+    def _problem(self, error: Exception, request_id: str, method: str, scope: Scope) -> Problem:
+        if isinstance(error, HttpProblem):
+            return error.problem
+        if isinstance(error, VdbError):
+            problem = problem_of(error)
+            if problem.status >= _OPERATORS_FAULT:
+                self._log.error(
+                    "request failed",
+                    code=problem.code,
+                    detail=problem.detail,
+                    method=method,
+                    route=_template(scope),
+                    request_id=request_id,
+                    exc_info=problem.status == HTTPStatus.INTERNAL_SERVER_ERROR,
+                )
+            return problem
+        self._log.error(
+            "unexpected error", method=method, route=_template(scope), request_id=request_id, exc_info=error
+        )
+        return internal_error(request_id)
+
+
+def _template(scope: Scope) -> str:
+    """The route's template, never the path itself: ids must not become labels of metrics."""
+    hot: str | None = scope.get("vdb.route")
+    if hot is not None:
+        return hot
+    route = scope.get("route")
+    return getattr(route, "path_format", None) or "unmatched"

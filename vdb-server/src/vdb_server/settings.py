@@ -1,0 +1,177 @@
+"""Settings of the server: environment variables that start with ``VDB_``, or keyword arguments of the same names."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from vdb_core.services import EngineSettings
+
+__all__ = ["Settings", "is_loopback"]
+
+Names = Annotated[frozenset[str], NoDecode]
+"""A set of strings; in an environment variable they are separated by commas."""
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address to listen on can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Reading the environment happens when one is made, never at import."""
+
+    model_config = SettingsConfigDict(env_prefix="VDB_", extra="forbid", frozen=True, env_ignore_empty=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on. One that others can reach needs ``api_key`` or ``insecure``."""
+
+    port: int = Field(default=8000, ge=0, le=65_535)
+    """Port to listen on; 0 takes a free one."""
+
+    data_dir: Path = Path("./data")
+    """Where libraries are kept."""
+
+    api_key: SecretStr | None = None
+    """May do everything. Without it nobody is asked for a key."""
+
+    read_only_api_key: SecretStr | None = None
+    """May read, which includes searching."""
+
+    insecure: bool = False
+    """Listen beyond this machine without a key, knowingly."""
+
+    allowed_hosts: Names = frozenset()
+    """Host names (without port) that requests may be addressed to, beside the ones that are safe anyway; ``*`` = any."""
+
+    allowed_origins: Names = frozenset()
+    """Origins, as ``https://app.example``, whose pages may call the API from a browser."""
+
+    plugins_disabled: Names = frozenset()
+    """Plugins that are not loaded, by name of their entry point."""
+
+    workers: int = 1
+    """Processes that serve one data directory. There can only be one; a larger number is refused."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe records that are written; ``debug`` has a line for each request."""
+
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """``auto``: readable in a terminal, JSON elsewhere."""
+
+    embedder: str | None = None
+    """Name of the installed embedder that turns texts into embeddings; without one, texts are not searchable."""
+
+    build_threads: Positive | None = None
+    """Threads that build indexes; all cores but one when not set."""
+
+    search_threads: Positive | None = None
+    """Threads of one search over many queries; all cores when not set."""
+
+    max_body_bytes: Positive = 64 << 20
+    """Largest request body."""
+
+    max_bulk_body_bytes: Positive = 2 << 30
+    """Largest body of ``chunks/bulk`` and ``libraries/import``."""
+
+    max_k: Positive = 10_000
+    """Most hits a query may ask for."""
+
+    max_batch_rows: Positive = 10_000
+    """Most rows of one ``chunks/upsert`` and most queries of one ``search/batch``."""
+
+    max_dimension: Positive = 8_192
+    """Longest embedding."""
+
+    max_filter_depth: Positive = 16
+    """Deepest nesting of a filter."""
+
+    max_filter_nodes: Positive = 1_000
+    """Most conditions in a filter."""
+
+    max_json_depth: Positive = 32
+    """Deepest nesting of a JSON body."""
+
+    max_metadata_bytes: Positive = 65_536
+    """Largest metadata of one entity, as JSON."""
+
+    max_pending_writes: Positive = 1_024
+    """Writes that may wait for the committer; beyond that a write gets 503 and ``Retry-After``."""
+
+    @field_validator("allowed_hosts", "allowed_origins", "plugins_disabled", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("api_key", "read_only_api_key")
+    @classmethod
+    def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            text = value.get_secret_value()
+            if not text or not text.isascii() or not text.isprintable() or text.strip() != text:
+                raise ValueError(
+                    "a key is printable ASCII without spaces around it: it travels in a header; choose another one"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Self:
+        if self.read_only_api_key is not None:
+            if self.api_key is None:
+                raise ValueError(
+                    "VDB_READ_ONLY_API_KEY is set and VDB_API_KEY is not: nobody could write; set both"
+                )
+            if self.api_key.get_secret_value() == self.read_only_api_key.get_secret_value():
+                raise ValueError(
+                    "VDB_READ_ONLY_API_KEY equals VDB_API_KEY: readers could write; choose two keys"
+                )
+        return self
+
+    def refusal(self) -> str | None:
+        """Why a server must not start like this, or ``None`` where it may."""
+        if self.workers > 1:
+            return (
+                f"{self.workers} worker processes were asked for, and one data directory is served by one process: "
+                "leave the number at 1 (searches and builds use all cores by threads)."
+            )
+        if not is_loopback(self.host) and self.api_key is None and not self.insecure:
+            return (
+                f"{self.host} can be reached from other machines and no API key is set: "
+                "set VDB_API_KEY, listen on 127.0.0.1, or say --insecure."
+            )
+        return None
+
+    def engine(self, *, in_memory: bool = False) -> EngineSettings:
+        """Make the settings of the engine below."""
+        from vdb_core.services import EngineSettings, Limits
+
+        return EngineSettings(
+            data_dir=None if in_memory else self.data_dir,
+            embedder=self.embedder,
+            build_threads=self.build_threads,
+            search_threads=self.search_threads,
+            limits=Limits(
+                max_k=self.max_k,
+                max_batch_rows=self.max_batch_rows,
+                max_dimension=self.max_dimension,
+                max_filter_depth=self.max_filter_depth,
+                max_filter_nodes=self.max_filter_nodes,
+                max_json_depth=self.max_json_depth,
+                max_metadata_bytes=self.max_metadata_bytes,
+                max_pending_writes=self.max_pending_writes,
+            ),
+        )

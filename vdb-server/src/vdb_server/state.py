@@ -1,0 +1,32 @@
+"""What the running application carries from its lifespan to its requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict, cast
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from vdb_core.services import Services
+
+    from vdb_server.settings import Settings
+    from vdb_server.system.metrics import Metrics
+
+__all__ = ["AppState", "services_of", "settings_of"]
+
+
+class AppState(TypedDict):
+    """The lifespan's state; servers hand each request a shallow copy."""
+
+    services: Services
+    settings: Settings
+    metrics: Metrics
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that got the request."""
+    return cast("AppState", request.scope["state"])["services"]
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of the application that got the request."""
+    return cast("AppState", request.scope["state"])["settings"]

@@ -1,0 +1,5 @@
+"""Export and import of whole libraries."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

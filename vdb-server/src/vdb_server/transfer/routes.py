@@ -1,0 +1,100 @@
+"""``…/export`` and ``/v1/libraries/import``."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from vdb_server.errors import HttpProblem
+from vdb_server.libraries.schemas import LibraryView
+from vdb_server.state import services_of, settings_of
+from vdb_server.transfer.archive import empty_file, read_archive, write_archive
+from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.describe import BINARY, body, problems
+from vdb_server.wire.parameters import LibraryId, strict_query
+from vdb_server.wire.replies import created
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import IO
+
+    from vdb_core.domain import Library
+    from vdb_core.services import Services
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/libraries", tags=["transfer"], dependencies=[strict_query])
+
+_TAR = "application/x-tar"
+
+
+@router.post(
+    "/import",
+    status_code=201,
+    response_model=LibraryView,
+    responses=problems(400, 409, 413, 415, 422, 503, 507),
+    openapi_extra=body({_TAR: {"schema": {**BINARY, "description": "What `export` answers."}}}),
+)
+async def import_library(
+    request: Request,
+    id: Annotated[  # noqa: A002 - the word of the REST contract
+        str | None, Query(description="Another id than the one in the archive.")
+    ] = None,
+) -> Response:
+    """Create a library from an archive, all of it or nothing."""
+    content_type = request.headers.get("content-type")
+    if content_type != _TAR:
+        raise HttpProblem.of(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            f"The body is {content_type!r}; this route takes {_TAR}, as export answers it.",
+        )
+    services, max_depth = services_of(request), settings_of(request).max_json_depth
+    with empty_file() as file:
+        async for piece in request.stream():
+            # Beyond a few megabytes this is a temporary file: the page cache takes a piece in microseconds.
+            file.write(piece)
+        library = await commit(_start_import, services, file, id, max_depth)
+    return created(library, "libraries", library.id)
+
+
+def _start_import(
+    services: Services, file: IO[bytes], renamed: str | None, max_depth: int
+) -> Future[Library]:
+    file.seek(0)
+    archive = read_archive(file, max_depth=max_depth)
+    if renamed is not None:
+        archive.library["id"] = renamed
+    return services.libraries.import_library(
+        archive.library, archive.documents, archive.chunks, archive.vectors
+    )
+
+
+@router.get(
+    "/{library_id}/export",
+    response_class=StreamingResponse,
+    responses={
+        **problems(404, 422),
+        200: {"description": "The archive.", "content": {_TAR: {"schema": BINARY}}},
+    },
+)
+async def export_library(request: Request, library_id: LibraryId) -> Response:
+    """Stream the library as it is now: a tar of `library.json`, `documents.jsonl`, `chunks.jsonl`, `vectors.npy`."""
+    export = await in_thread(services_of(request).libraries.export, library_id)
+    pieces = write_archive(export)
+    # The first piece is made before the answer begins, so that what fails early is still a proper problem.
+    first = await asyncio.to_thread(next, pieces)
+
+    def all_pieces():
+        yield first
+        yield from pieces
+
+    return StreamingResponse(
+        all_pieces(),
+        media_type=_TAR,
+        headers={"content-disposition": f'attachment; filename="{library_id}.tar"'},
+    )

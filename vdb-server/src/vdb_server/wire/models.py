@@ -1,0 +1,64 @@
+"""Bases and types of the models that document bodies. Requests are validated by the core, not by these."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Body",
+    "Embedding",
+    "EmbeddingB64",
+    "EntityId",
+    "FilterObject",
+    "MetadataObject",
+    "NewLibraryId",
+    "View",
+]
+
+
+class Body(BaseModel):
+    """Base of request bodies: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class View(BaseModel):
+    """Base of response bodies."""
+
+
+EntityId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        description="1 to 256 code points; not `.` or `..`, no NUL. Left out: the server makes one.",
+    ),
+]
+NewLibraryId = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+        description="Unique without regard to case. Left out: the server makes one.",
+    ),
+]
+Embedding = Annotated[
+    list[float], Field(min_length=1, description="As many finite numbers as the library has dimensions.")
+]
+EmbeddingB64 = Annotated[str, Field(description="In place of `embedding`: base64 of little-endian float32.")]
+MetadataObject = Annotated[
+    dict[str, object],
+    Field(
+        description="Values: string, number, boolean, null, lists of these, nested objects. Names do not begin with `$`."
+    ),
+]
+FilterObject = Annotated[
+    dict[str, object],
+    Field(
+        description=(
+            "Conditions on metadata: `$and $or $not $eq $ne $in $nin $gt $gte $lt $lte $exists $contains`; "
+            "`$document.KEY` reaches the document's metadata, `$id` and `$document_id` the ids, a dot nested objects."
+        )
+    ),
+]

@@ -1,0 +1,65 @@
+"""Makes responses from what the services return."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import quote
+
+import orjson
+from starlette.responses import Response
+
+from vdb_server.errors import PROBLEM_MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vdb_server.errors import Problem
+
+__all__ = ["created", "dump", "entity", "json_response", "page", "path_of", "problem_response"]
+
+JSON: Final = "application/json"
+
+
+class _Entity(Protocol):
+    @property
+    def revision(self) -> int: ...
+
+    def to_json(self) -> dict[str, object]: ...
+
+
+def dump(value: object) -> bytes:
+    """Make JSON of plain values and NumPy arrays."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with JSON."""
+    return Response(dump(value), status, headers, JSON)
+
+
+def entity(value: _Entity, *, status: int = 200, location: str | None = None) -> Response:
+    """Answer with an entity, its ``ETag`` and, where it is new, its ``Location``."""
+    headers = {"etag": f'"{value.revision}"'}
+    if location is not None:
+        headers["location"] = location
+    return json_response(value.to_json(), status=status, headers=headers)
+
+
+def created(value: _Entity, *path: str) -> Response:
+    """Answer 201 with a new entity that can be found under ``/v1`` at these path segments."""
+    return entity(value, status=201, location=path_of(*path))
+
+
+def page(items: Sequence[object], next_cursor: str | None) -> Response:
+    """Answer with one page of a list."""
+    return json_response({"items": items, "next_cursor": next_cursor})
+
+
+def path_of(*segments: str) -> str:
+    """Make a path under ``/v1``; each segment is percent-encoded as a whole, slashes included."""
+    return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def problem_response(problem: Problem) -> Response:
+    """Answer with a problem document."""
+    return Response(problem.to_bytes(), int(problem.status), problem.headers, PROBLEM_MEDIA_TYPE)
