@@ -272,6 +272,9 @@ class _Demo:
             ids=["just before the stop"], embeddings=self.queries.vectors[:1], texts=["written last"]
         )
         library.delete([self.corpus.ids[0]])
+        return self._state(library)
+
+    def _state(self, library: vdb_sdk.LibraryHandle) -> dict[str, Any]:
         info = library.info()
         return {
             "chunks": info.chunks,
@@ -282,23 +285,15 @@ class _Demo:
         }
 
     def _show_restart(self, client: vdb_sdk.Client, server: Server, before: dict[str, Any]) -> None:
-        library = client.library("demo")
-        info = library.info()
-        after = {
-            "chunks": info.chunks,
-            "documents": info.documents,
-            "revision": info.revision,
-            "index": library.index_status().type,
-            "hits": [library.search(vector, k=K).ids for vector in self.queries.vectors[:SHOWN]],
-        }
+        after = self._state(client.library("demo"))
         for name, value in before.items():
             if after[name] != value:
                 self._fail(f"after the restart {name} is {after[name]}, it was {value}")
+        same = "the same" if after == before else "[red]something else[/]"
         self.console.print(
             f"ready after {server.started_in:.1f} s: {after['chunks']:,} chunks, {after['documents']} documents, "
-            f"index {after['index']}, revision {after['revision']}; "
-            f"the first {len(after['hits'])} queries find {'the same' if after == before else '[red]something else[/]'}, "
-            "the chunk written last included"
+            f"index {after['index']}, revision {after['revision']};\n"
+            f"the first {len(after['hits'])} queries find {same}, the chunk written last included"
         )
 
     def _conclude(self) -> None:
