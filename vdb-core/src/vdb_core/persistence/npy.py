@@ -264,9 +264,7 @@ def _map(file: FileIO) -> NDArray[np.generic]:
     if header.fortran_order:
         raise _BadNpy("it is in Fortran order; expected C order")
     if header.nbytes == 0:
-        empty = np.empty(header.shape, dtype=header.dtype)
-        empty.flags.writeable = False
-        return empty
+        return _empty(header)
     mapping = mmap.mmap(file.fileno(), total, access=mmap.ACCESS_READ)
     return _view(mapping, header)
 
@@ -279,6 +277,12 @@ def _read_start(file: FileIO) -> bytes:
             break
         start += more
     return start
+
+
+def _empty(header: NpyHeader) -> NDArray[np.generic]:
+    array = np.empty(header.shape, dtype=header.dtype)
+    array.flags.writeable = False
+    return array
 
 
 def _view(data: mmap.mmap | memoryview, header: NpyHeader) -> NDArray[np.generic]:
@@ -336,5 +340,5 @@ def read_npy_bytes(
             pointer, f"Expected at most {max_rows} rows, received {header.shape[0]}. Send them in several requests."
         )
     if header.nbytes == 0:
-        return np.empty(header.shape, dtype=header.dtype)
+        return _empty(header)
     return _view(view, header)
