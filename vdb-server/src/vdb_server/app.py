@@ -14,8 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from vdb_core.errors import Fault, ValidationFailed
 
+from vdb_core.errors import Fault, ValidationFailed
 from vdb_server import __version__, middleware
 from vdb_server.chunks import ingest
 from vdb_server.chunks.routes import router as chunks_router
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.responses import Response
-    from vdb_core.services import Services
 
+    from vdb_core.services import Services
     from vdb_server.state import AppState
 
 __all__ = ["create_app"]

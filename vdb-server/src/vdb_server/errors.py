@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
+
 from vdb_core import errors as core
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from vdb_core.services import Services
 
+    from vdb_core.services import Services
     from vdb_server.settings import Settings
     from vdb_server.system.metrics import Metrics
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fastapi import APIRouter, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Request, Response
+
 from vdb_core.errors import Fault, ValidationFailed
 from vdb_core.persistence.npy import read_npy_bytes
-
 from vdb_server.chunks.multipart import FormReader, boundary_of
 from vdb_server.chunks.schemas import BulkForm, ChunksUpsert, UpsertView
 from vdb_server.errors import HttpProblem
@@ -20,14 +19,14 @@ from vdb_server.wire.calls import commit
 from vdb_server.wire.describe import body, json_content, problems, schema_ref
 from vdb_server.wire.json_body import check_json_type, parse_object
 from vdb_server.wire.parameters import LibraryId, flag, single_values
-from vdb_server.wire.replies import json_response
+from vdb_server.wire.replies import dump, json_response
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from vdb_core.services import Services, UpsertResult
 
-__all__ = ["bulk", "bulk_options", "json_lines", "router", "start_bulk", "start_upsert", "upsert"]
+__all__ = ["bulk", "bulk_answer", "json_lines", "router", "upsert", "upsert_answer"]
 
 router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
 
@@ -84,6 +83,46 @@ def start_bulk(
     return services.libraries.upsert_chunks(
         library_id, rows, create_documents=create_documents, vectors=matrix, max_rows=None
     )
+
+
+def upsert_answer(
+    services: Services,
+    library_id: str,
+    raw: bytes,
+    *,
+    content_type: str | None,
+    query_string: bytes,
+    max_depth: int,
+) -> bytes:
+    """Carry out an upsert on the calling thread, until it is durable."""
+    check_json_type(content_type)
+    single_values(query_string, frozenset())
+    return dump(start_upsert(services, library_id, raw, max_depth=max_depth).result().to_json())
+
+
+def bulk_answer(
+    services: Services,
+    library_id: str,
+    raw: bytes,
+    *,
+    content_type: str | None,
+    query_string: bytes,
+    max_depth: int,
+) -> bytes:
+    """Carry out a bulk upload on the calling thread, until it is durable."""
+    create_documents = bulk_options(query_string)
+    with FormReader(boundary_of(content_type), {"vectors", "chunks"}) as form:
+        form.feed(raw)
+        files = form.finish()
+        future = start_bulk(
+            services,
+            library_id,
+            files["vectors"],
+            files["chunks"],
+            create_documents=create_documents,
+            max_depth=max_depth,
+        )
+        return dump(future.result().to_json())
 
 
 def bulk_options(query_string: bytes) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from vdb_core.errors import Fault, ValidationFailed
 
+from vdb_core.errors import Fault, ValidationFailed
 from vdb_server.errors import HttpProblem
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Query, Request, Response
 
 from vdb_server.chunks.schemas import ChunkPage, ChunkPatch, ChunkRow, ChunksDelete, ChunkView
 from vdb_server.documents.schemas import DeletedView
@@ -19,8 +18,8 @@ from vdb_server.wire.parameters import (
     IfMatch,
     LibraryId,
     Limit,
-    names_of,
     listing,
+    names_of,
     parse_if_match,
     parse_object_parameter,
     strict_query,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from pydantic import Field
 
-from vdb_server.wire.models import Body, Embedding, EmbeddingB64, EntityId, FilterObject, MetadataObject, View
+from vdb_server.wire.models import (
+    Body,
+    Embedding,
+    EmbeddingB64,
+    EntityId,
+    FilterObject,
+    MetadataObject,
+    Time,
+    View,
+)
 
 __all__ = [
     "BulkForm",
@@ -28,7 +35,7 @@ class ChunkRow(Body):
     text: str | None = None
     embedding: Embedding | None = None
     embedding_b64: EmbeddingB64 | None = None
-    metadata: MetadataObject = {}
+    metadata: MetadataObject = Field(default={})
 
 
 class ChunkPatch(Body):
@@ -79,8 +86,8 @@ class ChunkView(View):
     )
     metadata: MetadataObject
     revision: int = Field(description="The library's revision at the write that last changed it; the `ETag`.")
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
 
 
 class ChunkPage(View):

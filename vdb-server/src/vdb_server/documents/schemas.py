@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from pydantic import Field
 
-from vdb_server.wire.models import Body, EntityId, MetadataObject, View
+from vdb_server.wire.models import Body, EntityId, MetadataObject, Time, View
 
 __all__ = ["DeletedView", "DocumentCreate", "DocumentPage", "DocumentPatch", "DocumentView"]
 
@@ -15,7 +13,7 @@ class DocumentCreate(Body):
     """A new document."""
 
     id: EntityId | None = None
-    metadata: MetadataObject = {}
+    metadata: MetadataObject = Field(default={})
 
 
 class DocumentPatch(Body):
@@ -32,8 +30,8 @@ class DocumentView(View):
     id: str
     metadata: MetadataObject
     revision: int = Field(description="The library's revision at the write that last changed it; the `ETag`.")
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
 
 
 class DocumentPage(View):

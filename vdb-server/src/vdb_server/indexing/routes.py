@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Request
-from starlette.responses import Response
-from vdb_core.errors import ValidationFailed
+from fastapi import APIRouter, Request, Response
 
+from vdb_core.errors import ValidationFailed
 from vdb_server.indexing.schemas import IndexBuild, IndexStatusView, JobAccepted, JobView, SnapshotWrite
 from vdb_server.state import services_of
 from vdb_server.wire.calls import finished, in_thread

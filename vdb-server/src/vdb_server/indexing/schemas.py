@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from vdb_server.wire.models import Body, View
+from vdb_server.wire.models import Body, Time, View
 
 __all__ = ["IndexBuild", "IndexStatusView", "JobAccepted", "JobView", "SnapshotWrite"]
 
@@ -44,8 +43,8 @@ class JobView(View):
     eta_s: float | None = Field(description="Seconds that are probably left.")
     error: str | None = Field(description="`failed`: why.")
     error_code: str | None
-    created_at: datetime
-    finished_at: datetime | None
+    created_at: Time
+    finished_at: Time | None
 
 
 class IndexStatusView(View):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-
-from fastapi import APIRouter, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Request, Response
 
 from vdb_server.libraries.schemas import LibraryCreate, LibraryPage, LibraryPatch, LibraryView
 from vdb_server.state import services_of

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from vdb_server.wire.models import Body, MetadataObject, NewLibraryId, View
+from vdb_server.wire.models import Body, MetadataObject, NewLibraryId, Time, View
 
 __all__ = ["IndexChoice", "LibraryCreate", "LibraryPage", "LibraryPatch", "LibraryView"]
 
@@ -35,7 +34,7 @@ class LibraryCreate(Body):
         description="Length of every embedding; the first one fixes it where this is left out.",
     )
     index: IndexChoice = IndexChoice()
-    metadata: MetadataObject = {}
+    metadata: MetadataObject = Field(default={})
 
 
 class LibraryPatch(Body):
@@ -57,8 +56,8 @@ class LibraryView(View):
     index: IndexChoice
     metadata: MetadataObject
     revision: int = Field(description="One more for each write; the `ETag`.")
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
     documents: int = Field(description="How many documents it holds.")
     chunks: int = Field(description="How many chunks it holds.")
 

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
-from vdb_core.errors import VdbError
 
+from vdb_core.errors import VdbError
 from vdb_server.errors import HttpProblem, internal_error, problem_of
 from vdb_server.logging import get_logger
 from vdb_server.middleware.headers import header

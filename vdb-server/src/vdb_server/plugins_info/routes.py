@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Request, Response
 
 from vdb_server.plugins_info.schemas import IndexTypePage, PluginPage
 from vdb_server.state import services_of

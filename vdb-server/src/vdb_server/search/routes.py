@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Request, Response
+
 from vdb_core.errors import Fault, ValidationFailed
 from vdb_core.persistence.npy import read_npy_bytes
 from vdb_core.services import WouldBlock
-
 from vdb_server.errors import HttpProblem, bad_parameter
 from vdb_server.search.schemas import BatchAnswer, BatchQuery, SearchAnswerView, SearchQuery
 from vdb_server.state import services_of, settings_of
@@ -25,7 +24,7 @@ from vdb_server.wire.replies import dump
 if TYPE_CHECKING:
     from vdb_core.services import SearchAnswer, Services
 
-__all__ = ["batch_answer", "router", "search", "search_batch"]
+__all__ = ["answer", "batch_answer", "router", "search", "search_batch"]
 
 router = APIRouter(prefix="/v1/libraries/{library_id}", tags=["search"])
 
@@ -60,10 +59,26 @@ async def search(request: Request, library_id: LibraryId) -> Response:
     services, max_depth = services_of(request), settings_of(request).max_json_depth
     query = await in_thread_if_big(raw, lambda: parse_object(raw, max_depth=max_depth))
     try:
-        answer = services.queries.search(library_id, query, wait=False)
+        found = services.queries.search(library_id, query, wait=False)
     except WouldBlock:
-        answer = await in_thread(services.queries.search, library_id, query)
-    return Response(dump(answer.to_json()), media_type="application/json")
+        found = await in_thread(services.queries.search, library_id, query)
+    return Response(dump(found.to_json()), media_type="application/json")
+
+
+def answer(
+    services: Services,
+    library_id: str,
+    raw: bytes,
+    *,
+    content_type: str | None,
+    query_string: bytes,
+    max_depth: int,
+) -> bytes:
+    """Answer one query on the calling thread; waits where that is needed."""
+    check_json_type(content_type)
+    single_values(query_string, frozenset())
+    query = parse_object(raw, max_depth=max_depth)
+    return dump(services.queries.search(library_id, query).to_json())
 
 
 def batch_answer(

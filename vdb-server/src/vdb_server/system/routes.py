@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
-from starlette.responses import Response
 
 from vdb_server.state import AppState, services_of
 from vdb_server.wire.calls import in_thread

@@ -16,9 +16,9 @@ from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
+
 from vdb_core.errors import Fault, ValidationFailed
 from vdb_core.persistence.npy import npy_header, read_npy_bytes
-
 from vdb_server.chunks.ingest import json_lines
 from vdb_server.errors import HttpProblem
 from vdb_server.wire.json_body import parse_object
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
+
     from vdb_core.services import Export
 
 __all__ = ["MEMBERS", "Archive", "empty_file", "read_archive", "write_archive"]

@@ -6,8 +6,8 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query, Request
-from starlette.responses import Response, StreamingResponse
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
 
 from vdb_server.errors import HttpProblem
 from vdb_server.libraries.schemas import LibraryView

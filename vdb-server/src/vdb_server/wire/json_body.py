@@ -8,8 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import orjson
-from vdb_core.errors import Fault, ValidationFailed
 
+from vdb_core.errors import Fault, ValidationFailed
 from vdb_server.errors import HttpProblem
 from vdb_server.state import settings_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,7 @@ __all__ = [
     "FilterObject",
     "MetadataObject",
     "NewLibraryId",
+    "Time",
     "View",
 ]
 
@@ -28,6 +30,7 @@ class View(BaseModel):
     """Base of response bodies."""
 
 
+Time = Annotated[datetime, Field(description="UTC, RFC 3339.")]
 EntityId = Annotated[
     str,
     Field(

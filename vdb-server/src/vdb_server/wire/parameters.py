@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator
-from vdb_core.errors import RevisionMismatch, ValidationFailed
 
+from vdb_core.errors import RevisionMismatch, ValidationFailed
 from vdb_server.errors import HttpProblem, bad_parameter
 from vdb_server.wire.json_body import parse_object
 from vdb_server.wire.paths import decode_chunk_id, decode_document_id, decode_library_id, decode_segment

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from vdb_core.domain import check_id, check_library_id
-
 from vdb_server.errors import HttpProblem, bad_parameter
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def decode_segment(segment: bytes) -> str:
         raise HttpProblem.of(
             HTTPStatus.BAD_REQUEST,
             "malformed_path",
-            f"The path has a % that is no escape, in {ascii(segment.decode('latin-1'))}: write %25 for a percent sign.",
+            f"The path has a % that is no escape, in {segment.decode('latin-1')!a}: write %25 for a percent sign.",
         )
     try:
         return unquote_to_bytes(segment).decode()
@@ -54,7 +53,7 @@ def decode_segment(segment: bytes) -> str:
         raise HttpProblem.of(
             HTTPStatus.BAD_REQUEST,
             "malformed_path",
-            f"The path is not percent-encoded UTF-8, in {ascii(segment.decode('latin-1'))}: encode ids as UTF-8.",
+            f"The path is not percent-encoded UTF-8, in {segment.decode('latin-1')!a}: encode ids as UTF-8.",
         ) from error
 
 
