@@ -13,6 +13,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from vdb_core.domain import new_id
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.jobs import Job, JobRegistry
+from vdb_core.engine.memory import release_memory
 from vdb_core.engine.records import RecordFile, parse
 from vdb_core.engine.state import ActiveIndex
 from vdb_core.engine.storage import missing_type_warning
@@ -176,11 +178,13 @@ class Builder:
         if committer is None or state is None:
             job.finish("failed", EngineClosed("The engine is not open."))
             return
+        cut: _Cut | None = None
+        fresh: _Fresh | None = None
         try:
             job.start()
             cut = committer.call(lambda: self._cut(entry, state)).result()
             fresh = self._make(job, cut, index_type, index_params)
-            committer.call(lambda: self._swap(entry, state, cut, fresh, index_type, index_params)).result()
+            committer.call(partial(self._swap, entry, state, cut, fresh, index_type, index_params)).result()
             self._failed_at.pop(entry.id, None)
             self._release(job, entry, state)
             job.finish("succeeded")
@@ -197,6 +201,8 @@ class Builder:
                     f"folding the library failed ({error}); it is tried again later",
                 )
             job.finish("failed", error)
+        del cut, fresh
+        release_memory()
         self.fold_if_needed(entry)
 
     def _release(self, job: Job, entry: Entry, state: LibraryState) -> None:

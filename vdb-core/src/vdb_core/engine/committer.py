@@ -155,18 +155,26 @@ class Committer:
         self._thread.join()
 
     def _run(self) -> None:
-        item = self._queue.get()
+        while self._step(self._queue.get()):
+            pass
+
+    def _step(self, item: _Write | _Call | None) -> bool:
+        """Do what was taken from the queue; false ends the thread.
+
+        What an item refers to (a whole base, after a build) must not outlive this call, so nothing is kept by
+        the loop around it.
+        """
         while item is not None:
             if isinstance(item, _Call):
                 _finish_call(item)
-                item = self._queue.get()
-                continue
+                return True
             group, item = self._gather(item)
             self._commit(group)
             with self._lock:
                 self._pending -= len(group)
             if item is _NOTHING:
-                item = self._queue.get()
+                return True
+        return False
 
     def _gather(self, first: _Write) -> tuple[list[_Write], _Write | _Call | None]:
         """Take what is queued behind a write, up to the bounds of a group."""
