@@ -2,18 +2,111 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Literal
 
-__all__ = ["BruteParams", "BruteSearchParams"]
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "BruteParams",
+    "BruteSearchParams",
+    "IvfFlatParams",
+    "IvfFlatSearchParams",
+    "IvfPqParams",
+    "IvfPqSearchParams",
+]
+
+_N_LISTS = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=1_048_576,
+        title="Lists",
+        description=(
+            "How many lists the rows are sorted into. More lists make a search cheaper and the build longer. "
+            "At most the number of rows are made. Default: twice the square root of the number of rows, "
+            "with at least 16 rows a list."
+        ),
+    ),
+]
+
+_N_PROBES = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        title="Probes",
+        description=(
+            "How many of the lists nearest to the query are searched; the number of lists or more means all. "
+            "More probes find more of the true neighbours and take longer. Lists without an allowed row do not "
+            "count, and further lists are searched until k rows were seen. Default: 18 n_lists^0.22 (58 of 200 "
+            "lists), which finds at least 95 % of the true neighbours on embeddings of texts."
+        ),
+    ),
+]
 
 
-class BruteParams(BaseModel):
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BruteParams(_Model):
     """``brute`` has nothing to choose when it is built."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-class BruteSearchParams(BaseModel):
+class BruteSearchParams(_Model):
     """``brute`` has nothing to choose when it is searched."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class IvfFlatParams(_Model):
+    """How ``ivf_flat`` is built."""
+
+    n_lists: _N_LISTS = None
+
+
+class IvfFlatSearchParams(_Model):
+    """How ``ivf_flat`` is searched."""
+
+    n_probes: _N_PROBES = None
+
+
+class IvfPqParams(_Model):
+    """How ``ivf_pq`` is built."""
+
+    n_lists: _N_LISTS = None
+
+    n_subvectors: int | None = Field(
+        default=None,
+        ge=1,
+        le=8192,
+        title="Pieces",
+        description=(
+            "How many pieces a row is cut into; each piece is replaced by a code. At most the number of "
+            "dimensions, which it need not divide. More pieces give better estimates and longer codes. Default: "
+            "one bit a dimension from 64 dimensions on (384 dimensions: 96 pieces of 4 bits or 48 of 8), "
+            "two bits below."
+        ),
+    )
+
+    n_bits: Literal[4, 8] = Field(
+        default=4,
+        title="Bits a piece",
+        description=(
+            "Size of a code: 4 bits (16 codewords a piece, looked up within processor registers) or 8 bits (256 "
+            "codewords: better estimates for the same space, about three times the search time)."
+        ),
+    )
+
+
+class IvfPqSearchParams(_Model):
+    """How ``ivf_pq`` is searched."""
+
+    n_probes: _N_PROBES = None
+
+    rerank: int | None = Field(
+        default=None,
+        ge=0,
+        title="Re-ranked rows",
+        description=(
+            "How many of the best candidates are compared by their full rows; at least k are. 0: none, the order "
+            "is that of the estimates. Default: 10 k + 100."
+        ),
+    )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vdb_core.plugins import Capabilities, Complexity, IndexType, hookimpl
 
-from vdb_index_rust.params import BruteParams, BruteSearchParams
+from vdb_index_rust.params import (
+    BruteParams,
+    BruteSearchParams,
+    IvfFlatParams,
+    IvfFlatSearchParams,
+    IvfPqParams,
+    IvfPqSearchParams,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,25 +26,62 @@ if TYPE_CHECKING:
 
 __all__ = ["vdb_register_index_types"]
 
+_FLOAT: Final = 4
+_SLOT: Final = 4
+_OFFSET: Final = 8
+_NORM: Final = 4
+_TERM: Final = 4
+
 
 @hookimpl
 def vdb_register_index_types() -> Iterable[IndexType]:
-    """Offer the three algorithms."""
+    """Offer ``brute``, ``ivf_flat`` and ``ivf_pq``."""
+    approximate = Capabilities(native_filter=True, deterministic=True, releases_gil=True)
     return (
         IndexType(
             name="brute",
-            summary="Exact search over every row; nothing to train, nothing to tune.",
+            summary="Exact search over every row: nothing to train, nothing to tune.",
             build=_build_brute,
             load=_load_brute,
             capabilities=Capabilities(exact=True, native_filter=True, deterministic=True, releases_gil=True),
             complexity=Complexity(
-                build="O(n d): one pass for the norms; up to 4,096 rows nothing",
-                query="O(n d), rows that the filter excludes are not read",
+                build="O(n d): one pass over the rows for their norms, none up to 4,096 rows",
+                query="O(m d) for the m <= n rows that the filter allows, and O(n / 64) for the filter",
                 space="4 n bytes; nothing under l2",
             ),
             params=BruteParams,
             search_params=BruteSearchParams,
-            estimate_memory=_brute_memory,
+            estimate_memory=_estimate_brute,
+        ),
+        IndexType(
+            name="ivf_flat",
+            summary="Rows sorted into lists; the lists nearest to the query are searched exactly.",
+            build=_build_ivf_flat,
+            load=_load_ivf_flat,
+            capabilities=approximate,
+            complexity=Complexity(
+                build="O(n n_lists d) to assign rows, O(10 min(n, 64 n_lists) n_lists d) to train",
+                query="O(n_lists d + n d n_probes / n_lists)",
+                space="4 n_lists d + 8 n bytes (4 n under l2)",
+            ),
+            params=IvfFlatParams,
+            search_params=IvfFlatSearchParams,
+            estimate_memory=_estimate_ivf_flat,
+        ),
+        IndexType(
+            name="ivf_pq",
+            summary="Rows sorted into lists and kept as short codes; the best candidates are compared exactly.",
+            build=_build_ivf_pq,
+            load=_load_ivf_pq,
+            capabilities=approximate,
+            complexity=Complexity(
+                build="that of ivf_flat and O(n d 2^n_bits) to encode",
+                query="O(n_lists d + d 2^n_bits + n n_subvectors n_probes / n_lists + rerank d)",
+                space="n n_subvectors n_bits / 8 + 4 (n_lists + 2^(n_bits + 1)) d + 8 n bytes",
+            ),
+            params=IvfPqParams,
+            search_params=IvfPqSearchParams,
+            estimate_memory=_estimate_ivf_pq,
         ),
     )
 
@@ -54,7 +98,46 @@ def _build_brute(
 ) -> Index:
     from vdb_index_rust.index import build_brute
 
-    return build_brute(
+    del params, seed
+    return build_brute(vectors, metric=metric, threads=threads, progress=progress, cancelled=cancelled)
+
+
+def _build_ivf_flat(
+    vectors: NDArray[np.float32],
+    *,
+    metric: Metric,
+    params: BaseModel,
+    seed: int,
+    threads: int,
+    progress: Progress,
+    cancelled: Cancelled,
+) -> Index:
+    from vdb_index_rust.index import build_ivf_flat
+
+    return build_ivf_flat(
+        vectors,
+        metric=metric,
+        params=params,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def _build_ivf_pq(
+    vectors: NDArray[np.float32],
+    *,
+    metric: Metric,
+    params: BaseModel,
+    seed: int,
+    threads: int,
+    progress: Progress,
+    cancelled: Cancelled,
+) -> Index:
+    from vdb_index_rust.index import build_ivf_pq
+
+    return build_ivf_pq(
         vectors,
         metric=metric,
         params=params,
@@ -68,9 +151,54 @@ def _build_brute(
 def _load_brute(directory: Path, vectors: NDArray[np.float32], *, metric: Metric, params: BaseModel) -> Index:
     from vdb_index_rust.index import load_brute
 
-    return load_brute(directory, vectors, metric=metric, params=params)
+    del directory, params
+    return load_brute(vectors, metric=metric)
 
 
-def _brute_memory(rows: int, dimension: int, params: BaseModel) -> int:
+def _load_ivf_flat(
+    directory: Path, vectors: NDArray[np.float32], *, metric: Metric, params: BaseModel
+) -> Index:
+    from vdb_index_rust.index import load_ivf_flat
+
+    return load_ivf_flat(directory, vectors, metric=metric, params=params)
+
+
+def _load_ivf_pq(
+    directory: Path, vectors: NDArray[np.float32], *, metric: Metric, params: BaseModel
+) -> Index:
+    from vdb_index_rust.index import load_ivf_pq
+
+    return load_ivf_pq(directory, vectors, metric=metric, params=params)
+
+
+def _estimate_brute(rows: int, dimension: int, params: BaseModel) -> int:
     del dimension, params
-    return 4 * rows
+    return rows * _NORM
+
+
+def _estimate_ivf_flat(rows: int, dimension: int, params: BaseModel) -> int:
+    n_lists = _n_lists(rows, params)
+    return n_lists * (dimension * _FLOAT + _FLOAT + _SLOT + _OFFSET) + rows * (_SLOT + _NORM)
+
+
+def _estimate_ivf_pq(rows: int, dimension: int, params: BaseModel) -> int:
+    from vdb_index_rust import _native
+
+    n_bits = params.n_bits if isinstance(params, IvfPqParams) else 4
+    n_subvectors = params.n_subvectors if isinstance(params, IvfPqParams) else None
+    if n_subvectors is None:
+        n_subvectors = _native.default_n_subvectors(dimension, n_bits)
+    if n_bits == 4:
+        # Lists are filled up to blocks of 32 rows, half a block a list; pieces to multiples of four.
+        codes = (rows + 16 * _n_lists(rows, params)) * -(-n_subvectors // 4) * 2
+    else:
+        codes = rows * n_subvectors
+    codebooks = 2 * 2**n_bits * dimension * _FLOAT
+    return _estimate_ivf_flat(rows, dimension, params) + codes + codebooks + rows * _TERM
+
+
+def _n_lists(rows: int, params: BaseModel) -> int:
+    from vdb_index_rust import _native
+
+    given = params.n_lists if isinstance(params, (IvfFlatParams, IvfPqParams)) else None
+    return min(rows, _native.default_n_lists(rows) if given is None else given)

@@ -245,7 +245,7 @@ pub(crate) fn load_ivf_pq(
 }
 
 /// What a defect looks like: reading past the end.
-pub(crate) fn out_of_bounds(nothing: &[u8]) -> vdb_index::Result<()> {
+pub(crate) fn out_of_bounds(nothing: &[u8]) -> Result<()> {
     let first = nothing[0];
     debug_assert_eq!(first, 0);
     Ok(())

@@ -19,7 +19,7 @@ const ITERATIONS: usize = 10;
 
 /// `count` lists for `rows` rows when the user names no number: twice the square root, so that ranking centroids and
 /// scanning lists cost about the same, and at least 16 rows a list.
-pub(crate) fn default_lists(rows: usize) -> usize {
+pub fn default_lists(rows: usize) -> usize {
     ((2.0 * (rows as f64).sqrt()).round() as usize).min(rows / 16).max(1)
 }
 

@@ -40,9 +40,10 @@ pub mod watch;
 
 pub use bitmap::Bitmap;
 pub use brute::Brute;
+pub use coarse::default_lists;
 pub use error::{Error, Result};
 pub use ivf_flat::{IvfFlat, IvfFlatOptions};
-pub use ivf_pq::{IvfPq, IvfPqOptions};
+pub use ivf_pq::{IvfPq, IvfPqOptions, default_subvectors};
 pub use matrix::Matrix;
 pub use metric::Metric;
 pub use results::{NO_SLOT, Neighbours};

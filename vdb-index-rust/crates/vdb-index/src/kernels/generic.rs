@@ -76,8 +76,6 @@ impl Term for L2 {
 
 /// Rows that are read side by side by [`rows`]: enough independent sums to hide the latency of FMA.
 const TOGETHER: usize = 4;
-/// How many groups of rows ahead the first line of a row is asked for; the hardware streams the rest of it.
-const AHEAD: usize = 2;
 
 /// `out[i] = Σ_d term(query[d], row(slots[i])[d])`.
 ///
@@ -95,26 +93,28 @@ pub(super) unsafe fn rows<V: Vector, T: Term>(
     let (groups, rest) = slots.as_chunks::<TOGETHER>();
     let (out_groups, out_rest) = out.as_chunks_mut::<TOGETHER>();
     for (index, (group, values)) in groups.iter().zip(out_groups).enumerate() {
-        if let Some(soon) = groups.get(index + AHEAD) {
-            for &slot in soon {
-                prefetch(rows.row(slot));
-            }
-        }
+        let now = group.map(|slot| rows.row(slot));
+        let next = groups.get(index + 1).map_or(now, |group| group.map(|slot| rows.row(slot)));
         // SAFETY: the caller vouches for the instruction set.
-        *values = unsafe { several::<V, T, TOGETHER>(query, group.map(|slot| rows.row(slot))) };
+        *values = unsafe { several::<V, T, TOGETHER>(query, now, next) };
     }
     for (&slot, value) in rest.iter().zip(out_rest) {
         // SAFETY: the caller vouches for the instruction set.
-        [*value] = unsafe { several::<V, T, 1>(query, [rows.row(slot)]) };
+        [*value] = unsafe { several::<V, T, 1>(query, [rows.row(slot)], [rows.row(slot)]) };
     }
 }
 
-/// Raw values of a query and `R` rows that are as long as it.
+/// Raw values of a query and `R` rows that are as long as it. Rows lie anywhere, so that the hardware cannot foresee
+/// them: each line of the `next` ones is asked for while the same line of these is worked on.
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`; each row has as many values as the query.
 #[inline(always)]
-unsafe fn several<V: Vector, T: Term, const R: usize>(query: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+unsafe fn several<V: Vector, T: Term, const R: usize>(
+    query: &[f32],
+    rows: [&[f32]; R],
+    next: [&[f32]; R],
+) -> [f32; R] {
     let dim = query.len();
     let q = query.as_ptr();
     // SAFETY: the caller vouches for the instruction set. Every load of `V::LANES` values starts at `d` with
@@ -127,6 +127,7 @@ unsafe fn several<V: Vector, T: Term, const R: usize>(query: &[f32], rows: [&[f3
             let first = V::load(q.add(d));
             let second = V::load(q.add(d + V::LANES));
             for r in 0..R {
+                prefetch::<V>(next[r].as_ptr().add(d));
                 even[r] = T::add(even[r], first, V::load(rows[r].as_ptr().add(d)));
                 odd[r] = T::add(odd[r], second, V::load(rows[r].as_ptr().add(d + V::LANES)));
             }
@@ -201,21 +202,21 @@ pub(super) unsafe fn panel<V: Vector, T: Term, const R: usize, const G: usize>(
     }
 }
 
-/// Ask for the first lines of a row that is needed soon.
+/// Ask for the lines of two registers of values.
 #[inline(always)]
-fn prefetch(row: &[f32]) {
+fn prefetch<V: Vector>(values: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        for line in row.chunks(16).take(4) {
-            // SAFETY: prefetching never faults, and the address is that of a live value; SSE is part of x86-64.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        for line in (0..2 * V::LANES).step_by(16) {
+            // SAFETY: prefetching never faults, whatever the address; SSE is part of x86-64.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(line).cast()) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
         // Stable Rust has no prefetch for this architecture yet.
-        let _ = row;
+        let _ = values;
     }
 }
 
