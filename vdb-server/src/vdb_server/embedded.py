@@ -174,8 +174,8 @@ class EmbeddedServer:
             return _problem(error.problem)
         except VdbError as error:
             return _problem(problem_of(error))
-        except Exception:
-            # As over the wire: a bug ends one request, and the log has what the answer has not.
+        except Exception:  # noqa: BLE001 - a bug ends one request, not the program around it
+            # As over the wire: the log has what the answer has not.
             request_id = os.urandom(8).hex()
             _log.exception("unexpected error in request %s", request_id)
             return _problem(internal_error(request_id))

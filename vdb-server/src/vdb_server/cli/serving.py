@@ -1,0 +1,128 @@
+"""``vdb serve``: opens the engine, listens, says so, and stops gracefully."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from vdb_core.errors import DataDirectoryLocked, OperatorError
+from vdb_core.plugins import PluginManager
+from vdb_core.services import open_services
+from vdb_server.app import create_app
+from vdb_server.cli.output import Failure, line, warn
+from vdb_server.logging import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vdb_server.settings import Settings
+
+__all__ = ["serve"]
+
+_SWITCH_INTERVAL_S: Final = 0.001
+"""How long a thread may keep the interpreter while others wait for it. The default of 5 ms is what a search on the
+event loop waits each time a build or a fold runs Python code beside it."""
+
+_GRACE_S: Final = 20
+"""How long requests that are being answered may take to end once the server was asked to stop."""
+
+_KEEP_ALIVE_S: Final = 75
+"""Longer than clients keep idle connections: a server that closes first makes their next request fail."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    refusal = settings.refusal()
+    if refusal is None and _workers() > 1:
+        refusal = (
+            f"WEB_CONCURRENCY asks for {_workers()} worker processes, and one data directory is served by one process: "
+            "unset it."
+        )
+    if refusal is not None:
+        raise Failure(refusal, 2)
+    configure_logging(settings)
+    plugins = PluginManager(disabled=settings.plugins_disabled)
+    plugins.load()
+    for report in plugins.reports():
+        if report.state not in {"loaded", "disabled"}:
+            warn(f"vdb: plugin {report.name} of {report.distribution} is not loaded: {report.reason}")
+    with _listen(settings.host, settings.port) as listener:
+        try:
+            services = open_services(settings.engine(), plugins=plugins)
+        except DataDirectoryLocked as error:
+            raise Failure(
+                f"{error}."
+            ) from error
+        except OperatorError as error:
+            raise Failure(f"{settings.data_dir} cannot be opened: {error}") from error
+        with services:
+            # What was imported so far stays for good: collections need not walk it again and again.
+            gc.freeze()
+            sys.setswitchinterval(_SWITCH_INTERVAL_S)
+            config = uvicorn.Config(
+                create_app(settings, services),
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+            _Server(config, f"http://{_shown(settings.host)}:{listener.getsockname()[1]}").run([listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and ends with 0 where a signal asked it to."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            line(f"vdb is ready at {self._url}")
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The base class raises the signal again once everything has stopped, which would end this process before the
+        # engine is closed, and with the status of a process that was killed.
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    name = host.strip("[]")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise Failure(
+            f"cannot listen on {host} port {port}: {error.strerror or error}. Is the port in use?"
+        ) from error
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _workers() -> int:
+    text = os.environ.get("WEB_CONCURRENCY", "1")
+    return int(text) if text.isascii() and text.isdigit() else 1
