@@ -39,7 +39,7 @@ KEYWORDS = {"async", "await"}
 HEADER = """\
 # Written by vdb-sdk/scripts/unasync.py from _async/{name}: change that file, then run the script.
 # fmt: off
-# ruff: noqa: I001
+# ruff: noqa: I001, UP028, RUF100
 """
 # In text the keywords go only where they are code, so that prose may still speak of "async".
 TEXT_KEYWORDS = re.compile(r"\bawait |\basync (?=with\b|for\b|def\b)")
@@ -81,20 +81,21 @@ def _replacement(token: tokenize.TokenInfo) -> str | None:
 
 def main() -> int:
     """Write, or check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="change nothing, say what would change")
     arguments = parser.parse_args()
 
     package = Path(__file__).resolve().parent.parent / "src" / "vdb_sdk"
     wanted = {
-        package / "_sync" / path.name: HEADER.format(name=path.name) + convert(path.read_text(encoding="utf-8"))
+        package / "_sync" / path.name: HEADER.format(name=path.name)
+        + convert(path.read_text(encoding="utf-8"))
         for path in sorted((package / "_async").glob("*.py"))
     }
     stale = [path for path in sorted((package / "_sync").glob("*.py")) if path not in wanted]
     changed = [
-        path
-        for path, text in wanted.items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
+        path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     for path in (*changed, *stale):
         print(f"{'differs' if arguments.check else 'wrote'}: {path.relative_to(package)}")

@@ -79,7 +79,7 @@ def connect_async(
     return AsyncClient(AsyncEmbeddedTransport(place), retries=retries)
 
 
-def _place(target: str | Path | None, api_key: str | None) -> str | Path | None:
+def _place(target: object, api_key: str | None) -> str | Path | None:
     """A URL as text, a directory as a path, or nothing."""
     if isinstance(target, str) and "://" in target:
         scheme = urlsplit(target).scheme

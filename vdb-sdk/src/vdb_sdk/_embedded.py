@@ -91,9 +91,10 @@ class EmbeddedTransport:
 
     def open(self) -> None:
         """Open the engine."""
-        self._opened()
+        self.opened()
 
-    def _opened(self) -> _Server:
+    def opened(self) -> _Server:
+        """The engine, opened if need be."""
         with self._lock:
             if self._is_closed:
                 raise _closed()
@@ -103,8 +104,10 @@ class EmbeddedTransport:
 
     def send(self, request: Request, sink: BinaryIO | None = None) -> Response:
         """Call the engine."""
-        server = self._server or self._opened()
-        return _response(server.request(request.method, request.target, request.headers, _body(request)), sink)
+        server = self._server or self.opened()
+        return _response(
+            server.request(request.method, request.target, request.headers, _body(request)), sink
+        )
 
     def close(self) -> None:
         """Close the engine; what was acknowledged is on disk."""
@@ -134,7 +137,7 @@ class AsyncEmbeddedTransport:
     async def _opened(self) -> _Server:
         import asyncio
 
-        self._server = await asyncio.to_thread(self._inner._opened)  # noqa: SLF001  # two halves of one transport
+        self._server = await asyncio.to_thread(self._inner.opened)
         return self._server
 
     async def send(self, request: Request, sink: BinaryIO | None = None) -> Response:

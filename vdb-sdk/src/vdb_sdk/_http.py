@@ -38,7 +38,9 @@ class _Settings:
             msg = f"connect: expected a URL such as http://127.0.0.1:8000, received {url!r}."
             raise InvalidArgument(msg)
         if parts.username is not None or parts.password is not None:
-            msg = "connect: the URL holds a user name or password. Leave it out, and give api_key=... instead."
+            msg = (
+                "connect: the URL holds a user name or password. Leave it out, and give api_key=... instead."
+            )
             raise InvalidArgument(msg)
         if parts.query or parts.fragment:
             msg = f"connect: expected a URL without ? and #, received {url!r}."

@@ -43,7 +43,7 @@ def _default(value: object) -> object:
                 return None
             return utc_text(cast("datetime.datetime", value.astype("datetime64[us]").item()))
         if isinstance(value, np.generic):
-            item = cast("object", value.item())
+            item: object = value.item()
             if isinstance(item, float) and not math.isfinite(item):
                 msg = f"{item} cannot be written as JSON"
                 raise ValueError(msg)

@@ -109,7 +109,7 @@ def index_choice(index: IndexLike) -> dict[str, object]:
 # Libraries
 
 
-def create_library(  # noqa: PLR0913  # one argument a field of the contract
+def create_library(
     *,
     name: str,
     library_id: str | None,
@@ -155,7 +155,7 @@ def patch_library(
     library_id: str,
     *,
     name: str | Unset,
-    metadata: Mapping[str, object] | None | Unset,
+    metadata: Mapping[str, object] | Unset | None,
     if_match: int | None,
 ) -> Request:
     """``PATCH /libraries/{id}``."""
@@ -192,6 +192,9 @@ def export_library(library_id: str) -> Request:
 
 def import_library(source: Path, *, library_id: str | None) -> Request:
     """``POST /libraries/import``."""
+    if not source.is_file():
+        msg = f"import_library: there is no file {str(source)!r}."
+        raise InvalidArgument(msg)
     return Request(
         method="POST",
         target=f"/v1/libraries/import{_query({'id': library_id})}",
@@ -237,7 +240,7 @@ def patch_document(
     library_id: str,
     document_id: str,
     *,
-    metadata: Mapping[str, object] | None | Unset,
+    metadata: Mapping[str, object] | Unset | None,
     if_match: int | None,
 ) -> Request:
     """``PATCH …/documents/{id}``."""
@@ -269,7 +272,7 @@ def create_chunk(library_id: str, row: Mapping[str, object]) -> Request:
     )
 
 
-def list_chunks(  # noqa: PLR0913  # one argument a parameter of the contract
+def list_chunks(
     library_id: str,
     *,
     document_id: str | None,
@@ -360,14 +363,12 @@ def bulk(
     body = b"".join(
         (
             dashes,
-            b'\r\nContent-Disposition: form-data; name="vectors"; filename="vectors.npy"\r\n'
-            b"Content-Type: application/x-npy\r\n\r\n",
+            _part_header("vectors", "vectors.npy", "application/x-npy"),
             header,
             content,
             b"\r\n",
             dashes,
-            b'\r\nContent-Disposition: form-data; name="chunks"; filename="chunks.jsonl"\r\n'
-            b"Content-Type: application/jsonl\r\n\r\n",
+            _part_header("chunks", "chunks.jsonl", "application/jsonl"),
             b"\n".join(rows),
             b"\r\n",
             dashes,
@@ -384,6 +385,11 @@ def bulk(
     )
 
 
+def _part_header(name: str, filename: str, media_type: str) -> bytes:
+    disposition = f'Content-Disposition: form-data; name="{name}"; filename="{filename}"'
+    return f"\r\n{disposition}\r\nContent-Type: {media_type}\r\n\r\n".encode("ascii")
+
+
 # Search
 
 
@@ -395,7 +401,7 @@ def include_list(include: Iterable[str]) -> list[str]:
     return list(include)
 
 
-def search_options(  # noqa: PLR0913  # one argument a parameter of the contract
+def search_options(
     *,
     k: int,
     filter: Mapping[str, object] | None,  # noqa: A002  # the contract's word
@@ -420,15 +426,15 @@ def search_options(  # noqa: PLR0913  # one argument a parameter of the contract
     return options
 
 
-def search(
-    library_id: str, *, embedding: object, text: str | None, options: Mapping[str, object]
-) -> Request:
+def search(library_id: str, *, embedding: object, text: str | None, options: Mapping[str, object]) -> Request:
     """``POST …/search``."""
     if (embedding is None) == (text is None):
         given = "neither" if text is None else "both"
         msg = f"search: expected either an embedding or text=..., received {given}."
         raise InvalidArgument(msg)
-    query: dict[str, object] = {"text": text} if embedding is None else {"embedding_b64": vector_base64(embedding)}
+    query: dict[str, object] = (
+        {"text": text} if embedding is None else {"embedding_b64": vector_base64(embedding)}
+    )
     query.update(options)
     return Request(
         method="POST",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["error_of", "parse"]
 
-Raw: TypeAlias = Mapping[str, Any]  # pyright: ignore[reportExplicitAny]  # parsed JSON; a wrong shape is caught by parse()
+Raw: TypeAlias = Mapping[str, Any]
+"""Parsed JSON; a wrong shape is caught by `parse`."""
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -60,10 +61,11 @@ def error_of(request: Request, response: Response) -> ApiError | UnexpectedRespo
     status = response.status
     if status < 400:
         where = response.headers.get("location", "elsewhere")
-        return UnexpectedResponse(
+        msg = (
             f"The server answered {status} and points to {where}. Redirects are not followed, since an API key "
             "must not travel: connect to the final URL."
         )
+        return UnexpectedResponse(msg)
     raw: Raw = {}
     try:
         parsed = loads(response.body)

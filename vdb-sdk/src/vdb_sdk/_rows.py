@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from vdb_sdk import _requests
-from vdb_sdk._progress import Progress
 from vdb_sdk._json import check_finite, dumps
+from vdb_sdk._progress import Progress
 from vdb_sdk._tables import Columns, is_table, table_blocks, table_rows
 from vdb_sdk._transport import Repeat
 from vdb_sdk._vectors import as_matrix, vector_base64
@@ -60,7 +60,7 @@ class UpsertPlan:
     """Rows in all; ``None`` for an iterator, whose end is not known."""
 
 
-def chunk_row(row: RowLike, where: str) -> dict[str, object]:
+def chunk_row(row: object, where: str) -> dict[str, object]:
     """One row in the shape of the contract: the embedding as base64, what is ``None`` left out."""
     if isinstance(row, Chunk):
         fields: Mapping[str, object] = {
@@ -71,7 +71,7 @@ def chunk_row(row: RowLike, where: str) -> dict[str, object]:
             "metadata": row.metadata,
         }
     elif isinstance(row, Mapping):
-        fields = row
+        fields = cast("Mapping[str, object]", row)
     else:
         msg = f"{where}: expected a dict or a Chunk, received {type(row).__name__}."
         raise InvalidArgument(msg)
@@ -88,7 +88,7 @@ def chunk_row(row: RowLike, where: str) -> dict[str, object]:
     return result
 
 
-def plan_upsert(  # noqa: PLR0913  # one argument a parameter of the call
+def plan_upsert(
     library_id: str,
     rows: object,
     *,
@@ -152,7 +152,9 @@ def _columns(given: Mapping[str, object], named: list[str]) -> Columns:
     reference, rows = next(iter(lengths.items()))
     for name, length in lengths.items():
         if length != rows:
-            msg = f"upsert: {reference} has {rows} rows, {name} has {length}. They must be of the same length."
+            msg = (
+                f"upsert: {reference} has {rows} rows, {name} has {length}. They must be of the same length."
+            )
             raise InvalidArgument(msg)
     return Columns(
         rows=rows,
@@ -174,8 +176,8 @@ def _listed(value: object, name: str) -> Sequence[object]:
         if convert is not None:
             return cast("Sequence[object]", convert())
     if isinstance(value, Sequence):
-        return cast("Sequence[object]", value)
-    return list(cast("Iterable[object]", value))
+        return value
+    return list(value)
 
 
 class _Writer:
@@ -274,7 +276,9 @@ class Totals:
     def add(self, batch: Batch, answer: UpsertResult) -> None:
         """Count one batch in."""
         if len(answer.ids) != batch.rows:
-            msg = f"The server answered {len(answer.ids)} ids for {batch.rows} rows. Is it of another version?"
+            msg = (
+                f"The server answered {len(answer.ids)} ids for {batch.rows} rows. Is it of another version?"
+            )
             raise UnexpectedResponse(msg)
         self.created += answer.created
         self.updated += answer.updated
@@ -309,15 +313,17 @@ class Totals:
         error.acknowledged = self.result()
         if self.batches:
             rows = len(self.ids)
-            error.add_note(f"{rows} rows in {self.batches} batches before this one were acknowledged and are durable.")
+            error.add_note(
+                f"{rows} rows in {self.batches} batches before this one were acknowledged and are durable."
+            )
         return error
 
 
 def _shifted(error: ApiError, first: int) -> ApiError:
     problem = error.problem
-    if not problem.errors:
+    faults = tuple([replace(fault, pointer=_shift(fault.pointer, first)) for fault in problem.errors])
+    if len(faults) == 0:
         return error
-    faults = tuple(replace(fault, pointer=_shift(fault.pointer, first)) for fault in problem.errors)
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     detail = f"{faults[0].pointer}: {faults[0].detail}{more}"
     return type(error)(replace(problem, errors=faults, detail=detail))

@@ -1,7 +1,7 @@
 """Reads pandas, polars and Arrow tables block by block into columns. None of the three is imported unless it is there.
 
 A table is recognised by the package its type comes from; any other that speaks the Arrow C stream (DuckDB, Ibis,
-...) is read through pyarrow.
+...) is read through pa.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from vdb_sdk._vectors import as_matrix
 from vdb_sdk.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
-    import pyarrow
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
     from vdb_sdk._vectors import MatrixArray
 
@@ -173,32 +173,32 @@ def _metadatas(
 def _wrap(value: object) -> _Table:
     package = _package(value)
     if package == "pandas":
-        import pandas
+        import pandas as pd
 
-        if isinstance(value, pandas.DataFrame):
+        if isinstance(value, pd.DataFrame):
             return _Pandas(value)
     elif package == "polars":
-        import polars
+        import polars as pl
 
-        if isinstance(value, polars.DataFrame):
+        if isinstance(value, pl.DataFrame):
             return _Polars(value)
-        if isinstance(value, polars.LazyFrame):
+        if isinstance(value, pl.LazyFrame):
             msg = "upsert: expected a DataFrame, received a LazyFrame. Call .collect() on it."
             raise InvalidArgument(msg)
     elif package == "pyarrow":
-        import pyarrow
+        import pyarrow as pa
 
-        if isinstance(value, pyarrow.Table):
+        if isinstance(value, pa.Table):
             return _Arrow(value)
-        if isinstance(value, pyarrow.RecordBatch):
-            return _Arrow(pyarrow.Table.from_batches([value]))
+        if isinstance(value, pa.RecordBatch):
+            return _Arrow(pa.Table.from_batches([value]))
     if hasattr(value, "__arrow_c_stream__") and package not in {"pandas", "polars"}:
         try:
-            import pyarrow
+            import pyarrow as pa
         except ImportError as error:
             msg = f"upsert: a {type(value).__name__} is read through Arrow: pip install pyarrow"
             raise InvalidArgument(msg) from error
-        return _Arrow(cast("pyarrow.Table", pyarrow.table(value)))
+        return _Arrow(cast("pa.Table", pa.table(value)))
     msg = f"upsert: expected rows or a table, received {package}.{type(value).__name__}. Pass a DataFrame."
     raise InvalidArgument(msg)
 
@@ -206,12 +206,14 @@ def _wrap(value: object) -> _Table:
 class _Pandas:
     """A pandas DataFrame; its index is not read."""
 
-    def __init__(self, frame: pandas.DataFrame) -> None:
-        self.frame: pandas.DataFrame = frame
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame: pd.DataFrame = frame
         labels = cast("list[object]", frame.columns.tolist())
         for label in labels:
             if not isinstance(label, str):
-                msg = f"upsert: expected columns named by strings, received {label!r} ({type(label).__name__})."
+                msg = (
+                    f"upsert: expected columns named by strings, received {label!r} ({type(label).__name__})."
+                )
                 raise InvalidArgument(msg)
         self.names: list[str] = cast("list[str]", labels)
         self.rows: int = len(frame)
@@ -232,8 +234,8 @@ class _Pandas:
 class _Polars:
     """A polars DataFrame."""
 
-    def __init__(self, frame: polars.DataFrame) -> None:
-        self.frame: polars.DataFrame = frame
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame: pl.DataFrame = frame
         self.names: list[str] = frame.columns
         self.rows: int = frame.height
 
@@ -247,23 +249,23 @@ class _Polars:
         return cast("list[object]", series.to_list())
 
     def matrix(self, name: str) -> MatrixArray:
-        import polars
+        import polars as pl
 
         series = self.frame.get_column(name)
-        if isinstance(series.dtype, polars.List):
+        if isinstance(series.dtype, pl.List):
             widths = series.list.len().unique()
             width = cast("int", widths[0])
             if len(widths) == 1 and width > 0:
-                series = series.cast(polars.Array(series.dtype.inner, width))
-        values = series.to_numpy() if isinstance(series.dtype, polars.Array) else series.to_list()
+                series = series.cast(pl.Array(series.dtype.inner, width))
+        values = series.to_numpy() if isinstance(series.dtype, pl.Array) else series.to_list()
         return as_matrix(values, f"column {name!r}")
 
 
 class _Arrow:
     """A pyarrow table."""
 
-    def __init__(self, table: pyarrow.Table) -> None:
-        self.table: pyarrow.Table = table
+    def __init__(self, table: pa.Table) -> None:  # pyright: ignore[reportUnknownParameterType]  # untyped
+        self.table: pa.Table = table
         self.names: list[str] = table.column_names
         self.rows: int = table.num_rows
 
@@ -276,15 +278,15 @@ class _Arrow:
         return [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
 
     def matrix(self, name: str) -> MatrixArray:
-        import pyarrow
+        import pyarrow as pa
 
         column = self.table.column(name).combine_chunks()
         kind = column.type
         where = f"column {name!r}"
-        if pyarrow.types.is_fixed_size_list(kind):
+        if pa.types.is_fixed_size_list(kind):
             flat = column.flatten().to_numpy(zero_copy_only=False)
             return as_matrix(flat.reshape(self.rows, kind.list_size), where)
-        if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             flat = column.flatten().to_numpy(zero_copy_only=False)
             widths = set(cast("list[int]", column.value_lengths().to_pylist()))
             if len(widths) == 1:

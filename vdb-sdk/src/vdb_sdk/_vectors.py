@@ -56,8 +56,7 @@ def _explain_ragged(value: object, where: str) -> None:
     """Raise naming both lengths where the rows of a list differ in length."""
     if not isinstance(value, Sequence) or not value:
         return
-    rows = cast("Sequence[object]", value)
-    lengths = [len(cast("Sequence[object]", row)) if hasattr(row, "__len__") else None for row in rows]
+    lengths = [len(cast("Sequence[object]", row)) if hasattr(row, "__len__") else None for row in value]
     first = lengths[0]
     for row, length in enumerate(lengths):
         if length != first and length is not None and first is not None:
@@ -75,7 +74,9 @@ def as_vector(value: object, where: str = "embedding") -> NDArray[np.float32]:
     array = _array(value, where)
     if array.ndim != 1:
         hint = " For several queries use search_many()." if array.ndim == 2 and where == "embedding" else ""
-        msg = f"{where}: expected one embedding of shape [dimension], received shape {list(array.shape)}.{hint}"
+        msg = (
+            f"{where}: expected one embedding of shape [dimension], received shape {list(array.shape)}.{hint}"
+        )
         raise InvalidArgument(msg)
     if array.size == 0:
         msg = f"{where}: expected at least one number, received an empty embedding."

@@ -3,7 +3,7 @@
     VdbSdkError
     ├── InvalidArgument (ValueError)            found before anything was sent
     ├── ClientClosed                            the client was closed
-    ├── EmbeddedUnavailable (ImportError)       the in-process engine is not installed
+    ├── EmbeddedUnavailable                     the in-process engine is not installed
     ├── EmbeddedFailed                          the in-process engine cannot open; carries its ``code``
     ├── ConnectionFailed (ConnectionError)      the server cannot be reached, or hung up
     ├── TimeoutExceeded (TimeoutError)          no answer, or no end of a job, within the time allowed
@@ -126,7 +126,7 @@ class ClientClosed(VdbSdkError):
     """The client was used after ``close()``."""
 
 
-class EmbeddedUnavailable(VdbSdkError, ImportError):
+class EmbeddedUnavailable(VdbSdkError):
     """The in-process engine is not installed."""
 
 

@@ -32,8 +32,8 @@ __all__ = [
     "UpsertResult",
 ]
 
-JsonObject: TypeAlias = dict[str, Any]  # pyright: ignore[reportExplicitAny]  # the caller's own data, of any shape
-"""A JSON object as Python has it."""
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object as Python has it: the caller's own data, of any shape."""
 
 Metric: TypeAlias = Literal["cosine", "dot", "l2"]
 """How near two embeddings are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from vdb_sdk import _requests, _responses
 from vdb_sdk._async.jobs import AsyncJob
@@ -37,7 +37,7 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._session.transport.name!r})"
 
-    async def __aenter__(self) -> AsyncClient:
+    async def __aenter__(self) -> Self:
         await self._session.transport.open()
         return self
 
@@ -107,9 +107,9 @@ class AsyncClient:
                 raise
             library = await self.library(id).info()
             if library.metric != metric or dimension not in {None, library.dimension}:
+                there = f"metric={library.metric!r}, dimension={library.dimension}"
                 error.add_note(
-                    f"It is there with metric={library.metric!r}, dimension={library.dimension}; "
-                    f"asked for were metric={metric!r}, dimension={dimension}."
+                    f"It is there with {there}; asked for: metric={metric!r}, dimension={dimension}."
                 )
                 raise
         return AsyncLibraryHandle(self._session, library.id)
@@ -153,13 +153,8 @@ class AsyncClient:
         Raises:
             ConflictError: The id is taken.
         """
-        source = Path(path)
-        if not source.is_file():
-            msg = f"import_library: there is no file {str(source)!r}."
-            raise InvalidArgument(msg)
-        library = await self._session.call(
-            _requests.import_library(source, library_id=id), _responses.library
-        )
+        request = _requests.import_library(Path(path), library_id=id)
+        library = await self._session.call(request, _responses.library)
         return AsyncLibraryHandle(self._session, library.id)
 
     async def index_types(self) -> list[IndexTypeInfo]:

@@ -49,7 +49,9 @@ class AsyncJob:
 
     def __repr__(self) -> str:
         status = self._status
-        return f"{type(self).__name__}(id={status.id!r}, state={status.state!r}, progress={status.progress:.2f})"
+        return (
+            f"{type(self).__name__}(id={status.id!r}, state={status.state!r}, progress={status.progress:.2f})"
+        )
 
     async def refresh(self) -> AsyncJob:
         """Ask the server how far it is."""
@@ -63,7 +65,10 @@ class AsyncJob:
         return await self.refresh()
 
     async def wait(
-        self, timeout: float | None = None, *, progress: bool | ProgressCallback = False
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # sync and async are called alike
+        *,
+        progress: bool | ProgressCallback = False,
     ) -> AsyncJob:
         """Wait for its end.
 

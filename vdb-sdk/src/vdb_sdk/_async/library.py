@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from vdb_sdk import _requests, _responses
 from vdb_sdk._async.jobs import AsyncJob
 from vdb_sdk._async.pager import AsyncPager
-from vdb_sdk._progress import Progress, ProgressCallback, reporter
+from vdb_sdk._progress import ProgressCallback, reporter
 from vdb_sdk._requests import UNSET
 from vdb_sdk._rows import Totals, chunk_row, plan_upsert
 from vdb_sdk.errors import VdbSdkError
-from vdb_sdk.models import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from vdb_sdk._rows import RowLike
     from vdb_sdk._vectors import MatrixLike, VectorLike
     from vdb_sdk.models import (
+        Chunk,
         DeleteResult,
         Document,
         IndexStatus,
@@ -61,7 +61,7 @@ class AsyncLibraryHandle:
         self,
         *,
         name: str | Unset = UNSET,
-        metadata: Mapping[str, object] | None | Unset = UNSET,
+        metadata: Mapping[str, object] | Unset | None = UNSET,
         if_match: int | None = None,
     ) -> Library:
         """Change its name or its metadata; ``metadata`` is a merge patch (RFC 7396), ``None`` removes a key."""
@@ -88,7 +88,12 @@ class AsyncLibraryHandle:
             partial.unlink(missing_ok=True)
         return target
 
-    async def snapshot(self, *, wait: bool = True, timeout: float | None = None) -> AsyncJob:
+    async def snapshot(
+        self,
+        *,
+        wait: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109  # sync and async are called alike
+    ) -> AsyncJob:
         """Write a snapshot now rather than when the server finds it due. Writes are durable without it."""
         status = await self._session.call(_requests.snapshot(self._id), _responses.job)
         job = AsyncJob(self._session, status)
@@ -263,10 +268,10 @@ class AsyncLibraryHandle:
         self,
         chunk_id: str,
         *,
-        text: str | None | Unset = UNSET,
+        text: str | Unset | None = UNSET,
         embedding: VectorLike | Unset = UNSET,
-        document_id: str | None | Unset = UNSET,
-        metadata: Mapping[str, object] | None | Unset = UNSET,
+        document_id: str | Unset | None = UNSET,
+        metadata: Mapping[str, object] | Unset | None = UNSET,
         if_match: int | None = None,
     ) -> Chunk:
         """Change what is given of a chunk; ``None`` removes, and ``metadata`` is a merge patch (RFC 7396)."""
@@ -320,10 +325,12 @@ class AsyncLibraryHandle:
         >>> import vdb_sdk
         >>> client = vdb_sdk.connect_async()
         >>> colours = await client.create_library("Colours")
-        >>> result = await colours.upsert([
-        ...     {"id": "red", "embedding": [1.0, 0.0, 0.0], "metadata": {"warm": True}},
-        ...     {"id": "lime", "embedding": [0.0, 1.0, 0.0], "metadata": {"warm": False}},
-        ... ])
+        >>> result = await colours.upsert(
+        ...     [
+        ...         {"id": "red", "embedding": [1.0, 0.0, 0.0], "metadata": {"warm": True}},
+        ...         {"id": "lime", "embedding": [0.0, 1.0, 0.0], "metadata": {"warm": False}},
+        ...     ]
+        ... )
         >>> found = await colours.search([0.9, 0.2, 0.0], k=1)
         >>> found[0].id, found.index.exact
         ('red', True)
@@ -368,7 +375,7 @@ class AsyncLibraryHandle:
         params: Mapping[str, object] | None = None,
         *,
         wait: bool = True,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # sync and async are called alike
         progress: bool | ProgressCallback = False,
     ) -> AsyncJob:
         """Build the index anew, in the background: reads and writes go on, and the old one serves until it is done.

@@ -1,12 +1,12 @@
 # Written by vdb-sdk/scripts/unasync.py from _async/client.py: change that file, then run the script.
 # fmt: off
-# ruff: noqa: I001
+# ruff: noqa: I001, UP028, RUF100
 """The client: libraries, and what the server offers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from vdb_sdk import _requests, _responses
 from vdb_sdk._sync.jobs import Job
@@ -40,7 +40,7 @@ class Client:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._session.transport.name!r})"
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         self._session.transport.open()
         return self
 
@@ -110,9 +110,9 @@ class Client:
                 raise
             library = self.library(id).info()
             if library.metric != metric or dimension not in {None, library.dimension}:
+                there = f"metric={library.metric!r}, dimension={library.dimension}"
                 error.add_note(
-                    f"It is there with metric={library.metric!r}, dimension={library.dimension}; "
-                    f"asked for were metric={metric!r}, dimension={dimension}."
+                    f"It is there with {there}; asked for: metric={metric!r}, dimension={dimension}."
                 )
                 raise
         return LibraryHandle(self._session, library.id)
@@ -156,13 +156,8 @@ class Client:
         Raises:
             ConflictError: The id is taken.
         """
-        source = Path(path)
-        if not source.is_file():
-            msg = f"import_library: there is no file {str(source)!r}."
-            raise InvalidArgument(msg)
-        library = self._session.call(
-            _requests.import_library(source, library_id=id), _responses.library
-        )
+        request = _requests.import_library(Path(path), library_id=id)
+        library = self._session.call(request, _responses.library)
         return LibraryHandle(self._session, library.id)
 
     def index_types(self) -> list[IndexTypeInfo]:

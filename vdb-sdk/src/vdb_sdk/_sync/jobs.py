@@ -1,6 +1,6 @@
 # Written by vdb-sdk/scripts/unasync.py from _async/jobs.py: change that file, then run the script.
 # fmt: off
-# ruff: noqa: I001
+# ruff: noqa: I001, UP028, RUF100
 """Background jobs: builds of an index, snapshots."""
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Job:
 
     def __repr__(self) -> str:
         status = self._status
-        return f"{type(self).__name__}(id={status.id!r}, state={status.state!r}, progress={status.progress:.2f})"
+        return (
+            f"{type(self).__name__}(id={status.id!r}, state={status.state!r}, progress={status.progress:.2f})"
+        )
 
     def refresh(self) -> Job:
         """Ask the server how far it is."""
@@ -66,7 +68,10 @@ class Job:
         return self.refresh()
 
     def wait(
-        self, timeout: float | None = None, *, progress: bool | ProgressCallback = False
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # sync and async are called alike
+        *,
+        progress: bool | ProgressCallback = False,
     ) -> Job:
         """Wait for its end.
 

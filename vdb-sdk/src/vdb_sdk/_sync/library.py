@@ -1,6 +1,6 @@
 # Written by vdb-sdk/scripts/unasync.py from _async/library.py: change that file, then run the script.
 # fmt: off
-# ruff: noqa: I001
+# ruff: noqa: I001, UP028, RUF100
 """One library: its documents, chunks, index, and the search."""
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from vdb_sdk import _requests, _responses
 from vdb_sdk._sync.jobs import Job
 from vdb_sdk._sync.pager import Pager
-from vdb_sdk._progress import Progress, ProgressCallback, reporter
+from vdb_sdk._progress import ProgressCallback, reporter
 from vdb_sdk._requests import UNSET
 from vdb_sdk._rows import Totals, chunk_row, plan_upsert
 from vdb_sdk.errors import VdbSdkError
-from vdb_sdk.models import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from vdb_sdk._rows import RowLike
     from vdb_sdk._vectors import MatrixLike, VectorLike
     from vdb_sdk.models import (
+        Chunk,
         DeleteResult,
         Document,
         IndexStatus,
@@ -64,7 +64,7 @@ class LibraryHandle:
         self,
         *,
         name: str | Unset = UNSET,
-        metadata: Mapping[str, object] | None | Unset = UNSET,
+        metadata: Mapping[str, object] | Unset | None = UNSET,
         if_match: int | None = None,
     ) -> Library:
         """Change its name or its metadata; ``metadata`` is a merge patch (RFC 7396), ``None`` removes a key."""
@@ -91,7 +91,12 @@ class LibraryHandle:
             partial.unlink(missing_ok=True)
         return target
 
-    def snapshot(self, *, wait: bool = True, timeout: float | None = None) -> Job:
+    def snapshot(
+        self,
+        *,
+        wait: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109  # sync and async are called alike
+    ) -> Job:
         """Write a snapshot now rather than when the server finds it due. Writes are durable without it."""
         status = self._session.call(_requests.snapshot(self._id), _responses.job)
         job = Job(self._session, status)
@@ -266,10 +271,10 @@ class LibraryHandle:
         self,
         chunk_id: str,
         *,
-        text: str | None | Unset = UNSET,
+        text: str | Unset | None = UNSET,
         embedding: VectorLike | Unset = UNSET,
-        document_id: str | None | Unset = UNSET,
-        metadata: Mapping[str, object] | None | Unset = UNSET,
+        document_id: str | Unset | None = UNSET,
+        metadata: Mapping[str, object] | Unset | None = UNSET,
         if_match: int | None = None,
     ) -> Chunk:
         """Change what is given of a chunk; ``None`` removes, and ``metadata`` is a merge patch (RFC 7396)."""
@@ -323,10 +328,12 @@ class LibraryHandle:
         >>> import vdb_sdk
         >>> client = vdb_sdk.connect()
         >>> colours = client.create_library("Colours")
-        >>> result = colours.upsert([
-        ...     {"id": "red", "embedding": [1.0, 0.0, 0.0], "metadata": {"warm": True}},
-        ...     {"id": "lime", "embedding": [0.0, 1.0, 0.0], "metadata": {"warm": False}},
-        ... ])
+        >>> result = colours.upsert(
+        ...     [
+        ...         {"id": "red", "embedding": [1.0, 0.0, 0.0], "metadata": {"warm": True}},
+        ...         {"id": "lime", "embedding": [0.0, 1.0, 0.0], "metadata": {"warm": False}},
+        ...     ]
+        ... )
         >>> found = colours.search([0.9, 0.2, 0.0], k=1)
         >>> found[0].id, found.index.exact
         ('red', True)
@@ -371,7 +378,7 @@ class LibraryHandle:
         params: Mapping[str, object] | None = None,
         *,
         wait: bool = True,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # sync and async are called alike
         progress: bool | ProgressCallback = False,
     ) -> Job:
         """Build the index anew, in the background: reads and writes go on, and the old one serves until it is done.

@@ -1,6 +1,6 @@
 # Written by vdb-sdk/scripts/unasync.py from _async/pager.py: change that file, then run the script.
 # fmt: off
-# ruff: noqa: I001
+# ruff: noqa: I001, UP028, RUF100
 """Lists that span pages: iterate over the items, or over the pages."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Written by vdb-sdk/scripts/unasync.py from _async/session.py: change that file, then run the script.
 # fmt: off
-# ruff: noqa: I001
+# ruff: noqa: I001, UP028, RUF100
 """Sends requests with retries and reads the answers: all that lies between a client and its transport."""
 
 from __future__ import annotations
