@@ -26,6 +26,18 @@ mod _native {
         vdb_index::kernels::Kernels::best().isa.as_str()
     }
 
+    /// Lists that an index over so many rows gets when nobody names a number.
+    #[pyfunction]
+    fn default_n_lists(rows: usize) -> usize {
+        vdb_index::default_lists(rows)
+    }
+
+    /// Pieces that rows of so many dimensions get when nobody names a number.
+    #[pyfunction]
+    fn default_n_subvectors(dimension: usize, n_bits: usize) -> usize {
+        vdb_index::default_subvectors(dimension, n_bits)
+    }
+
     /// Panic on purpose, behind the same barrier as everything else: the tests' proof that it holds.
     #[pyfunction]
     fn panic_on_purpose(py: Python<'_>) -> PyResult<()> {

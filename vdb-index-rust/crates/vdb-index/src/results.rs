@@ -23,14 +23,14 @@ impl Neighbours {
     /// Room for `queries * k` places, all padding.
     ///
     /// # Errors
-    /// [`Error::Parameter`] when so much cannot be addressed.
+    /// [`Error::Shape`] when so much cannot be addressed.
     pub(crate) fn empty(queries: usize, k: usize) -> Result<Self> {
         let places =
             queries.checked_mul(k).filter(|&places| places <= isize::MAX as usize / 8).ok_or_else(|| {
-                Error::Parameter {
-                    name: "k",
-                    expected: "queries * k that fits memory".to_owned(),
-                    received: format!("{queries} * {k}"),
+                Error::Shape {
+                    what: "queries and k",
+                    expected: "a result that fits memory".to_owned(),
+                    received: format!("{queries} queries with {k} places each"),
                 }
             })?;
         Ok(Self { slots: vec![NO_SLOT; places], distances: vec![f32::INFINITY; places], k })
