@@ -151,12 +151,13 @@ def problem_of(error: VdbError, *, part: Part = "body") -> Problem:
     extra: dict[str, object] = {}
     if isinstance(error, core.WriteQueueFull):
         headers["retry-after"] = str(max(1, round(error.retry_after)))
-    elif isinstance(error, core.EngineClosed):
-        headers["retry-after"] = "1"
     elif isinstance(error, core.BuildInProgress):
         extra["job_id"] = error.job_id
+    status = status_of(error)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.setdefault("retry-after", "1")
     return Problem(
-        status=status_of(error),
+        status=status,
         code=error.code,
         detail=str(error),
         faults=getattr(error, "faults", ()),

@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     max_metadata_bytes: Positive = 65_536
     """Largest metadata of one entity, as JSON."""
 
+    max_text_bytes: Positive = 1 << 20
+    """Longest text of one chunk, as UTF-8."""
+
     max_pending_writes: Positive = 1_024
     """Writes that may wait for the committer; beyond that a write gets 503 and ``Retry-After``."""
 
@@ -172,6 +175,7 @@ class Settings(BaseSettings):
                 max_filter_nodes=self.max_filter_nodes,
                 max_json_depth=self.max_json_depth,
                 max_metadata_bytes=self.max_metadata_bytes,
+                max_text_bytes=self.max_text_bytes,
                 max_pending_writes=self.max_pending_writes,
             ),
         )

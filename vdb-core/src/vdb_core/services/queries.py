@@ -136,8 +136,10 @@ class QueryService:
         filter: object = None,  # noqa: A002 - the word of the REST contract
         params: object = None,
         include: Sequence[str] = (),
+        min_score: float | None = None,
+        explain: bool = False,
     ) -> list[SearchAnswer]:
-        """Answer a matrix of queries, float32 or float16 ``[q, dim]``, with the same k, filter and parameters."""
+        """Answer a matrix of queries, float32 or float16 ``[q, dim]``, with the same options for all."""
         entry = self._entry(library_id, wait=True)
         info = cast("LibraryState", entry.state).info
         if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.float16):
@@ -152,6 +154,10 @@ class QueryService:
             rest["filter"] = filter
         if params is not None:
             rest["params"] = params
+        if min_score is not None:
+            rest["min_score"] = min_score
+        if explain:
+            rest["explain"] = True
         if not len(matrix):
             return []
         raise_faults(

@@ -57,9 +57,7 @@ def serve(settings: Settings) -> None:
         try:
             services = open_services(settings.engine(), plugins=plugins)
         except DataDirectoryLocked as error:
-            raise Failure(
-                f"{error}."
-            ) from error
+            raise Failure(str(error)) from error
         except OperatorError as error:
             raise Failure(f"{settings.data_dir} cannot be opened: {error}") from error
         with services:

@@ -5,7 +5,8 @@ What a pydantic model on this path would cost is measured by ``scripts/measure_h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -18,7 +19,7 @@ from vdb_server.state import services_of, settings_of
 from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
 from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object
-from vdb_server.wire.parameters import LibraryId, names_of, parse_object_parameter, single_values
+from vdb_server.wire.parameters import LibraryId, flag, names_of, parse_object_parameter, single_values
 from vdb_server.wire.replies import dump
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ __all__ = ["answer", "batch_answer", "router", "search", "search_batch"]
 
 router = APIRouter(prefix="/v1/libraries/{library_id}", tags=["search"])
 
-_MATRIX_OPTIONS = frozenset({"k", "filter", "params", "include"})
+_MATRIX_OPTIONS: Final = frozenset({"k", "filter", "params", "include", "min_score", "explain"})
 
 
 @router.post(
@@ -123,6 +124,8 @@ def _matrix_answers(
             filter=parse_object_parameter("filter", options.get("filter"), max_depth=max_depth),
             params=parse_object_parameter("params", options.get("params"), max_depth=max_depth),
             include=("text", "metadata") if include is None else names_of([include]),
+            min_score=_number("min_score", options.get("min_score")),
+            explain=flag("explain", options.get("explain")),
         )
     except ValidationFailed as error:
         named = {fault.pointer.split("/")[1] for fault in error.faults if fault.pointer}
@@ -135,6 +138,18 @@ def _whole_number(name: str, text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise bad_parameter("query", name, f"expected a whole number; received {text!a}")
     return int(text)
+
+
+def _number(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise bad_parameter("query", name, f"expected a number; received {text!a}")
+    return value
 
 
 @router.post(
@@ -159,6 +174,8 @@ def _whole_number(name: str, text: str) -> int:
             "filter": ({"type": "string"}, "A filter as JSON; for a matrix."),
             "params": ({"type": "string"}, "Search parameters as JSON; for a matrix."),
             "include": ({"type": "string", "default": "text,metadata"}, "Names, by commas; for a matrix."),
+            "min_score": ({"type": "number"}, "Cuts off hits below; for a matrix."),
+            "explain": ({"type": "boolean", "default": False}, "Adds how answers were found; for a matrix."),
         },
     ),
 )

@@ -24,7 +24,6 @@ __all__ = [
     "in_thread_if_big",
     "parse_json",
     "parse_object",
-    "parse_optional_object",
     "read_object",
     "read_optional_object",
 ]
@@ -79,11 +78,6 @@ def parse_object(raw: bytes, *, max_depth: int) -> dict[str, object]:
     raise ValidationFailed.at("", f"the body is a JSON object; received {_kind(value)}")
 
 
-def parse_optional_object(raw: bytes, *, max_depth: int) -> dict[str, object]:
-    """Parse a JSON object where no body at all means ``{}``."""
-    return parse_object(raw, max_depth=max_depth) if raw else {}
-
-
 async def in_thread_if_big(raw: bytes, work: Callable[[], T]) -> T:
     """Do work whose cost grows with a body: right here where it is small, in a thread where it is big."""
     if len(raw) < PARSE_IN_THREAD_BYTES:
@@ -104,7 +98,8 @@ async def read_optional_object(request: Request) -> dict[str, object]:
     raw = await request.body()
     if raw:
         check_json_type(request.headers.get("content-type"))
-    return parse_optional_object(raw, max_depth=settings_of(request).max_json_depth)
+    max_depth = settings_of(request).max_json_depth
+    return await in_thread_if_big(raw, lambda: parse_object(raw, max_depth=max_depth) if raw else {})
 
 
 def _check_depth(value: object, max_depth: int) -> None:
@@ -152,7 +147,7 @@ def _explain(raw: bytes, error: orjson.JSONDecodeError, max_depth: int) -> NoRet
         _malformed(malformed.msg, text[: malformed.pos])
     except ValueError as other:
         _malformed(str(other), None)
-    pointers = list(_surrogates(value, ""))
+    pointers = _surrogates(value)
     if pointers:
         raise ValidationFailed.of(
             [
@@ -187,21 +182,20 @@ def _malformed(reason: str, before: str | None) -> NoReturn:
     )
 
 
-def _surrogates(value: object, pointer: str) -> list[str]:
-    """Pointers to every string that UTF-8 cannot carry; recursion is bounded by the parser that made the value."""
+def _surrogates(root: object) -> list[str]:
+    """Pointers to every string that UTF-8 cannot carry, in the order of the body."""
     found: list[str] = []
-    if isinstance(value, str):
-        if not _encodable(value):
-            found.append(pointer)
-    elif isinstance(value, list):
-        for position, item in enumerate(value):
-            found += _surrogates(item, f"{pointer}/{position}")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            below = f"{pointer}/{_token(key)}"
-            if not _encodable(key):
-                found.append(below)
-            found += _surrogates(item, below)
+    pending: list[tuple[str, object]] = [("", root)]
+    while pending:
+        pointer, value = pending.pop()
+        if isinstance(value, str):
+            if not _encodable(value):
+                found.append(pointer)
+        elif isinstance(value, list):
+            pending += [(f"{pointer}/{position}", item) for position, item in enumerate(value)][::-1]
+        elif isinstance(value, dict):
+            found += [f"{pointer}/{_token(key)}" for key in value if not _encodable(key)]
+            pending += [(f"{pointer}/{_token(key)}", item) for key, item in value.items()][::-1]
     return found
 
 
