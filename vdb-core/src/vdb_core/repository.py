@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.operations import PutLibrary
 from vdb_core.engine.state import LibraryState
-from vdb_core.errors import LibraryNotFound
+from vdb_core.errors import LibraryNotFound, VdbError
 from vdb_core.locks import RWLock
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ __all__ = ["Entry", "InMemoryLibraryRepository"]
 class Entry:
     """One library's place: its lock, and its state once it is loaded."""
 
-    __slots__ = ("build_lock", "building", "closing", "id", "load_lock", "lock", "state")
+    __slots__ = ("build_lock", "building", "closing", "damaged", "id", "load_lock", "lock", "state")
 
     def __init__(self, library_id: str, state: LibraryState | None) -> None:
         self.id = library_id
         self.lock = RWLock()
         self.state = state
+        self.damaged: str | None = None
+        """Why it could not be loaded, when that was last tried."""
         self.load_lock = threading.Lock()
         self.build_lock = threading.Lock()
         self.building: str | None = None
@@ -73,12 +75,17 @@ class InMemoryLibraryRepository:
             return entry
         with entry.load_lock:
             if entry.state is None:
-                state = self._storage.load(library_id)
+                try:
+                    state = self._storage.load(library_id)
+                except VdbError as error:
+                    entry.damaged = str(error)
+                    raise
                 if state is None:
                     with self._lock:
                         self._entries.pop(library_id, None)
                     return None
                 entry.state = state
+                entry.damaged = None
                 fresh = True
             else:
                 fresh = False
@@ -103,6 +110,17 @@ class InMemoryLibraryRepository:
         """Entries that are in memory."""
         with self._lock:
             return [entry for entry in self._entries.values() if entry.state is not None]
+
+    def damaged(self) -> list[str]:
+        """Ids of libraries that could not be loaded."""
+        with self._lock:
+            return sorted(one.id for one in self._entries.values() if one.damaged is not None)
+
+    def discard(self, library_id: str) -> None:
+        """Remove a library that cannot be loaded, with whatever is left of it."""
+        self._storage.remove(library_id, None)
+        with self._lock:
+            self._entries.pop(library_id, None)
 
     def state_for_write(self, library_id: str) -> LibraryState | None:
         """The published state, or none where the library does not exist."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Storage", "Written", "missing_type_warning"]
 
 _log = logging.getLogger(__name__)
+_LAST_POSITION = 2**63 - 1
 _ROW_PARTS = ("vectors", "norms", "ids", "id_map", "metadata", "meta_index")
 
 
@@ -311,12 +312,12 @@ class Storage:
         on_disk = [] if self._store is None else list(self._store.generations(state.info["id"]))
         return max([state.generation, *on_disk]) + 1
 
-    def remove(self, library_id: str, position: int) -> None:
-        """Remove what is kept of a library that was deleted at a journal position."""
+    def remove(self, library_id: str, position: int | None) -> None:
+        """Remove what is kept of a library that was deleted at a journal position, or at the last there is."""
         if self._store is not None:
             self._store.delete(library_id)
         if self._journal is not None:
-            self._journal.trim(library_id, position)
+            self._journal.trim(library_id, _LAST_POSITION if position is None else position)
 
     def close(self) -> None:
         """Close the store and the journal."""

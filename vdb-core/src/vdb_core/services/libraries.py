@@ -24,7 +24,7 @@ from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
 from vdb_core.engine.state import LibraryInfo
-from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, ValidationFailed, VdbError
+from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, SnapshotDamaged, ValidationFailed, VdbError
 from vdb_core.indexes import METRICS, bitmap
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import (
@@ -191,8 +191,8 @@ class LibraryService(ChunkOperations):
         for one in chosen:
             try:
                 items.append(self.get(one))
-            except LibraryNotFound:
-                continue  # deleted since the ids were read
+            except (LibraryNotFound, SnapshotDamaged):
+                continue  # deleted since the ids were read, or named by the health report
         more = begin + limit < len(ids)
         return Page(items=items, next_cursor=encode_cursor("libraries", chosen[-1]) if more else None)
 
@@ -228,8 +228,15 @@ class LibraryService(ChunkOperations):
         return self._engine.committer.submit(library_id, prepare)
 
     def delete(self, library_id: str, *, if_match: int | None = None) -> Future[None]:
-        """Delete a library and all that is in it; a build of it is cancelled first."""
-        entry = self._engine.entry(library_id)
+        """Delete a library and all that is in it; a build of it is cancelled first.
+
+        A library that is damaged beyond opening can be deleted too.
+        """
+        try:
+            entry = self._engine.entry(library_id)
+        except SnapshotDamaged:
+            repository = self._engine.repository
+            return self._engine.committer.call(lambda: repository.discard(library_id))
         state = cast("LibraryState", entry.state)
         check_if_match(if_match, state.info["revision"], f"Library {library_id!r}")
         with entry.build_lock:

@@ -49,6 +49,7 @@ class Services:
             "libraries": len(self._engine.repository.ids()),
             "pending_writes": self._engine.committer.pending,
             "failed_plugins": failed,
+            "damaged_libraries": self._engine.repository.damaged(),
         }
 
     def statistics(self) -> dict[str, float]:
