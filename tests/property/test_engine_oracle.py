@@ -35,7 +35,9 @@ metadata = st.fixed_dictionaries(
         "lang": st.sampled_from(["en", "de"]),
         "year": st.integers(2020, 2024) | st.floats(2020, 2024, allow_nan=False),
         "tags": st.lists(st.sampled_from(["x", "y", 1, True]), max_size=2),
-        "when": st.sampled_from(["2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00", "2025-06-01T12:00:00Z"]),
+        "when": st.sampled_from(
+            ["2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00", "2025-06-01T12:00:00Z"]
+        ),
         "nested": st.fixed_dictionaries({}, optional={"deep": st.integers(0, 2) | st.none()}),
     },
 )
@@ -107,7 +109,9 @@ class Model:
             )
         ]
 
-    def nearest(self, metric: str, query: list[float], k: int, wanted: Mapping[str, object] | None) -> list[str]:
+    def nearest(
+        self, metric: str, query: list[float], k: int, wanted: Mapping[str, object] | None
+    ) -> list[str]:
         ids = self.matching(wanted)
         if not ids:
             return []
@@ -213,7 +217,9 @@ class LibraryMachine(RuleBasedStateMachine):
     @rule(wanted=filters)
     def delete_by_filter(self, wanted: dict[str, object]) -> None:
         doomed = self.model.matching(wanted)
-        assert self.services.libraries.delete_chunks("lib", {"filter": wanted}).result(30).deleted == len(doomed)
+        assert self.services.libraries.delete_chunks("lib", {"filter": wanted}).result(30).deleted == len(
+            doomed
+        )
         for one in doomed:
             del self.model.rows[one]
 

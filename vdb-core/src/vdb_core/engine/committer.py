@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Committer", "Plan", "Target"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 _log = logging.getLogger(__name__)
 _GROUP_WRITES: Final = 256
 _GROUP_BYTES: Final = 64 << 20
@@ -50,12 +51,12 @@ class Target(Protocol):
 
 
 @final
-@dataclass(slots=True)
-class Plan(Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T_co]):
     """What a prepared write will do, and what it answers once that is done."""
 
     operations: Sequence[Operation]
-    answer: Callable[[], T]
+    answer: Callable[[], T_co]
 
 
 @final

@@ -16,7 +16,7 @@ from vdb_core.filters import parse_filter
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import body_of, raise_faults
 from vdb_core.services.results import SearchAnswer, WouldBlock
-from vdb_core.services.rows import prepare_query, stored_form
+from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,7 +142,7 @@ class QueryService:
         """Answer a matrix of queries, float32 or float16 ``[q, dim]``, with the same options for all."""
         entry = self._entry(library_id, wait=True)
         info = cast("LibraryState", entry.state).info
-        if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.float16):
+        if matrix.ndim != 2 or matrix.dtype.str not in FLOAT_TYPES:
             raise ValidationFailed.at(
                 "", f"expected float32 or float16 [q, dim]; received {matrix.dtype} {list(matrix.shape)}"
             )

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from vdb_core.persistence import Embedder
     from vdb_core.services.settings import Limits
 
-__all__ = ["CHUNK_FIELDS", "Rows", "prepare_query", "prepare_rows", "stored_form"]
+__all__ = ["CHUNK_FIELDS", "FLOAT_TYPES", "Rows", "prepare_query", "prepare_rows", "stored_form"]
 
 CHUNK_FIELDS: Final = ("id", "document_id", "text", "embedding", "embedding_b64", "metadata")
+FLOAT_TYPES: Final = ("<f4", "<f2")
+"""NumPy's names of the types in which a matrix of embeddings may come."""
 _NO_METADATA: Final[dict[str, object]] = {}
 
 
@@ -216,7 +218,7 @@ def _matrix(
 ) -> NDArray[np.floating] | None:
     """The rows' vectors, float32 or float16 ``[n, dim]``, or none where a fault was found."""
     if vectors is not None:
-        if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
+        if vectors.ndim != 2 or vectors.dtype.str not in FLOAT_TYPES:
             detail = f"expected float32 or float16 [n, dim]; received {vectors.dtype} {list(vectors.shape)}"
             raise ValidationFailed.at("/vectors", detail)
         if vectors.shape[1] > limits.max_dimension:
