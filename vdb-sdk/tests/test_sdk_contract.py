@@ -210,7 +210,7 @@ def test_chunks_are_listed_by_document_and_filter_with_what_is_asked_for(library
     listed = list(library.chunks(filter={"even": True, "n": {"$lt": 10}}, page_size=2))
     assert sorted(chunk.id for chunk in listed) == ["row-0", "row-2", "row-4", "row-6", "row-8"]
     assert all(chunk.embedding is None for chunk in listed)
-    (one,) = library.chunks(filter={"n": 7}, include=["embedding", "text", "metadata"])
+    (one,) = library.chunks(filter={"n": 7}, include=["embedding"])
     assert np.allclose(one.embedding, MATRIX[7], rtol=1e-5)
     assert (one.text, one.metadata) == ("text 7", {"even": False, "n": 7})
 
@@ -222,8 +222,8 @@ def test_deleting_by_filter(library: Any) -> None:
         library.delete()
     with pytest.raises(vdb_sdk.ValidationError):
         library.delete(filter={})
-    with pytest.raises(vdb_sdk.ValidationError):
-        library.delete(ids=[])
+    assert library.delete(ids=[]).deleted == 0
+    assert len(list(library.chunks())) == 100
 
 
 # Upsert
@@ -268,7 +268,7 @@ def test_every_spelling_of_rows_stores_the_same(client: Any, kind: str, batch_si
     result = library.upsert(**arguments, create_documents=True, batch_size=batch_size)
     assert (result.created, result.updated, list(result.ids)) == (count, 0, IDS[:count])
     assert result.revision == library.info().revision
-    stored = {chunk.id: chunk for chunk in library.chunks(include=("text", "metadata", "embedding"))}
+    stored = {chunk.id: chunk for chunk in library.chunks(include=["embedding"])}
     assert len(stored) == count
     for row in rows:
         chunk = stored[row["id"]]

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import io
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 

@@ -288,14 +288,10 @@ def list_chunks(
             "cursor": cursor,
             "document_id": document_id,
             "filter": None if filter is None else _body(filter, "filter").decode(),
-            "include": _include_text(include),
+            "include": ",".join(include_list(include)) or None,
         }
     )
     return get(f"{_library(library_id)}/chunks{query}")
-
-
-def _include_text(include: Iterable[str]) -> str:
-    return ",".join(include_list(include))
 
 
 def patch_chunk(library_id: str, chunk_id: str, *, if_match: int | None, **fields: object) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vdb_sdk import _requests, _responses
 from vdb_sdk._async.jobs import AsyncJob
@@ -244,11 +244,14 @@ class AsyncLibraryHandle:
         *,
         document_id: str | None = None,
         filter: Mapping[str, object] | None = None,  # noqa: A002  # the contract's word
-        include: Iterable[IncludeField] = ("text", "metadata"),
+        include: Iterable[Literal["embedding"]] = (),
         page_size: int = 100,
         cursor: str | None = None,
     ) -> AsyncPager[Chunk]:
-        """Chunks, all or those of a document or a filter; fetched a page at a time."""
+        """Chunks, all or those of a document or a filter; fetched a page at a time.
+
+        They come without their embeddings unless ``include=["embedding"]`` asks for them.
+        """
         wanted = _requests.include_list(include)
         return AsyncPager(
             self._session,
