@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Gather"]
 
 # Below one slot in so many rows, setting bits one by one beats packing a byte for every row.
-_SPARSE: Final = 256
+_SPARSE: Final = 128
 _ONE: Final = np.uint64(1)
 
 
