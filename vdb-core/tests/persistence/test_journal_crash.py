@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from vdb_core.persistence.sqlite_journal import SqliteJournal
 
 if TYPE_CHECKING:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 DTYPES = ["bool", "int8", "uint8", "int16", "uint32", "int64", "uint64", "float16", "float32", "float64"]
 
-reuse_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+reuse_path = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
+)
 
 
 @st.composite
@@ -45,7 +47,9 @@ def saved(array: NDArray[np.generic], version: tuple[int, int] | None = None) ->
 
 @reuse_path
 @given(array=arrays())
-def test_numpy_reads_what_is_written_and_the_mapping_equals_it(tmp_path: Path, array: NDArray[np.generic]) -> None:
+def test_numpy_reads_what_is_written_and_the_mapping_equals_it(
+    tmp_path: Path, array: NDArray[np.generic]
+) -> None:
     path = tmp_path / "a.npy"
     path.unlink(missing_ok=True)
     assert write_npy(path, array) == path.stat().st_size
@@ -79,33 +83,39 @@ def test_what_numpy_saves_is_read_in_each_version_of_the_format(
 
 @reuse_path
 @given(data=st.data())
-def test_a_flipped_or_cut_file_is_an_error_or_still_an_array_of_its_size(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_flipped_or_cut_file_is_an_error_or_still_an_array_of_its_size(
+    tmp_path: Path, data: st.DataObject
+) -> None:
     array = np.arange(12, dtype=np.float32).reshape(4, 3)
     content = bytearray(saved(array))
     for _ in range(data.draw(st.integers(0, 3))):
-        content[data.draw(st.integers(0, 140) | st.integers(0, len(content) - 1)) % len(content)] ^= 1 << data.draw(
-            st.integers(0, 7)
+        content[data.draw(st.integers(0, 140) | st.integers(0, len(content) - 1)) % len(content)] ^= (
+            1 << data.draw(st.integers(0, 7))
         )
     content = content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))]
     content += data.draw(st.binary(max_size=4))
     path = tmp_path / "c.npy"
     path.write_bytes(content)
+    told = ""
     try:
         mapped = map_npy(path)
     except SnapshotDamaged as error:
-        assert str(path) in str(error)
+        told = str(error)
     else:
         # A header that still says the same amount of data is a header that nobody can tell from a true one: the
         # checksum in the manifest is what finds it.
         assert mapped.nbytes <= len(content)
         assert mapped.tobytes() == bytes(content[len(content) - mapped.nbytes :])
+    assert told == "" or str(path) in told
+    pointer = "/vectors"
     try:
-        read = read_npy_bytes(bytes(content), allowed_dtypes={"float32"}, ndim=2, pointer="/vectors")
+        read = read_npy_bytes(bytes(content), allowed_dtypes={"float32"}, ndim=2, pointer=pointer)
     except ValidationFailed as error:
-        assert error.faults[0].pointer == "/vectors"
+        pointer = error.faults[0].pointer
     else:
         assert read.dtype == np.float32
         assert read.size == 12
+    assert pointer == "/vectors"
 
 
 @settings(max_examples=500, deadline=None)
@@ -178,7 +188,12 @@ def test_blocks_are_one_array(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "blocks",
-    [[np.zeros((4, 3), np.float32)], [np.zeros((11, 3), np.float32)], [np.zeros((10, 3))], [np.zeros(30, np.float32)]],
+    [
+        [np.zeros((4, 3), np.float32)],
+        [np.zeros((11, 3), np.float32)],
+        [np.zeros((10, 3))],
+        [np.zeros(30, np.float32)],
+    ],
 )
 def test_blocks_that_do_not_add_up_leave_no_file(tmp_path: Path, blocks: list[NDArray[np.generic]]) -> None:
     with pytest.raises(ValueError, match="block"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from vdb_core.errors import OperatorError, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from io import FileIO
     from pathlib import Path
 
@@ -33,13 +33,15 @@ def storage_error(error: OSError, action: str) -> OperatorError:
     """Translate an operating-system error; ``action`` completes the sentence "Could not ..."."""
     why = error.strerror or str(error)
     if is_full(error):
-        return StorageFull(f"Could not {action}: {why}. Free some space and try again; nothing was kept of it.")
+        return StorageFull(
+            f"Could not {action}: {why}. Free some space and try again; nothing was kept of it."
+        )
     code = errno.errorcode.get(error.errno or 0, "no errno")
     return StorageFailed(f"Could not {action}: {why} ({code}).")
 
 
 @contextmanager
-def told(action: str) -> Iterator[None]:
+def told(action: str) -> Generator[None]:
     """Turn every ``OSError`` of a block into the operator's error that says what could not be done."""
     try:
         yield
@@ -95,7 +97,7 @@ class Disk:
 
     def rename(self, source: Path, target: Path) -> None:
         """Give a file or a directory another name, atomically; a file that has that name is replaced."""
-        os.replace(source, target)
+        source.replace(target)
 
     def link(self, source: Path, target: Path) -> None:
         """Give a file a second name."""

@@ -142,7 +142,9 @@ class GenerationWriter:
             # The file system has no links, or no more of them: a copy says the same and takes longer.
             self._stream(path, _chunks(source), dtype=entry.dtype, shape=entry.shape)
             if self._files[path] != entry:
-                raise SnapshotDamaged(f"{source} is not what its manifest says. Use an older generation.") from error
+                raise SnapshotDamaged(
+                    f"{source} is not what its manifest says. Use an older generation."
+                ) from error
 
     def _record(self, path: str) -> None:
         """Take down what a plugin left in a directory; only plain files and directories may be there."""
@@ -152,7 +154,9 @@ class GenerationWriter:
         for item in found:
             inner = f"{path}/{item.name}"
             if any(character in item.name for character in "\\:") or not item.name.isprintable():
-                raise PluginError(f"A plugin saved a file named {inner!r}. Use printable names without '\\' and ':'.")
+                raise PluginError(
+                    f"A plugin saved a file named {inner!r}. Use printable names without '\\' and ':'."
+                )
             if item.is_dir(follow_symlinks=False):
                 self._record(inner)
             elif item.is_file(follow_symlinks=False):
@@ -175,7 +179,9 @@ def _lstat(path: Path) -> os.stat_result:
 
 def _check_size(path: Path, found: os.stat_result, entry: FileEntry) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise SnapshotDamaged(f"{path} is no plain file, so it is not what was written. Use an older generation.")
+        raise SnapshotDamaged(
+            f"{path} is no plain file, so it is not what was written. Use an older generation."
+        )
     if found.st_size != entry.size:
         raise SnapshotDamaged(
             f"{path} has {found.st_size} bytes; its manifest says {entry.size}. "
@@ -185,7 +191,9 @@ def _check_size(path: Path, found: os.stat_result, entry: FileEntry) -> None:
 
 def _open_plain(path: Path) -> int:
     """Open a file for reading; neither a symbolic link nor anything that blocks is followed."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
     return os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
 
 
@@ -234,7 +242,9 @@ def verify(directory: Path, generation: Generation) -> None:
                 crc = zlib.crc32(chunk, crc)
         except OSError as error:
             if error.errno == errno.EIO:
-                raise SnapshotDamaged(f"{file} cannot be read: {error.strerror}. Use an older generation.") from error
+                raise SnapshotDamaged(
+                    f"{file} cannot be read: {error.strerror}. Use an older generation."
+                ) from error
             raise
         if checksum_text(crc) != entry.checksum:
             raise SnapshotDamaged(

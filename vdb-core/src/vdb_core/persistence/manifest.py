@@ -156,7 +156,9 @@ def decode(data: bytes, *, library_id: str, where: str) -> Manifest:
         if numbers != sorted(set(numbers)):
             raise _Nonsense(f"its generations {numbers} do not rise")
     except (orjson.JSONDecodeError, _Nonsense, KeyError) as error:
-        raise SnapshotDamaged(f"{where} is damaged: {error}. Restore the file, or use an older generation.") from error
+        raise SnapshotDamaged(
+            f"{where} is damaged: {error}. Restore the file, or use an older generation."
+        ) from error
     return Manifest(library_id=library_id, generations=generations)
 
 
@@ -182,7 +184,9 @@ def _file(entry: dict[str, object]) -> FileEntry:
         raise _Nonsense(f"{entry!r} does not describe a file")
     if dtype is None or shape is None:
         return FileEntry(size=size, checksum=checksum)
-    return FileEntry(size=size, checksum=checksum, dtype=str(dtype), shape=tuple(cast("list[int]", _list(shape))))
+    return FileEntry(
+        size=size, checksum=checksum, dtype=str(dtype), shape=tuple(cast("list[int]", _list(shape)))
+    )
 
 
 def _path(path: object) -> str:

@@ -1,9 +1,9 @@
-"""Reads and writes ``.npy`` files: streamed on the way out, mapped read-only and checked on the way in.
+r"""Reads and writes ``.npy`` files: streamed on the way out, mapped read-only and checked on the way in.
 
 The format is NumPy's (NEP 1), restricted to what vdb stores: plain little-endian numbers, never pickled objects.
 The header is read by a parser of its own that evaluates nothing, because a file may come from anybody::
 
-    \\x93NUMPY  major minor  header length  {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }  \\n  data
+    \x93NUMPY  major minor  header length  {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }  \n  data
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import re
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -37,7 +37,12 @@ _MAX_NDIM: Final = 32
 _MAX_ELEMENTS: Final = 1 << 48
 _BLOCK_BYTES: Final = 8 << 20
 
-_DTYPES: Final = ("|b1", "|i1", "|u1", *(f"<{kind}" for kind in ("i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8")))
+_DTYPES: Final = (
+    "|b1",
+    "|i1",
+    "|u1",
+    *(f"<{kind}" for kind in ("i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8")),
+)
 
 _ITEM: Final = re.compile(
     r"""\s*(?P<q>['"])(?P<key>[a-z_]{1,20})(?P=q)\s*:\s*
@@ -135,7 +140,7 @@ def _parse_fields(text: str) -> tuple[np.dtype[np.generic], tuple[int, ...], boo
         raise _BadNpy(f"its dtype is {descr!r}; expected one of {', '.join(_DTYPES)}")
     if len(shape) > _MAX_NDIM or math.prod(max(length, 1) for length in shape) > _MAX_ELEMENTS:
         raise _BadNpy(f"its shape {shape} is beyond anything that fits")
-    return np.dtype(cast("str", descr)), shape, fortran
+    return np.dtype(descr), shape, fortran
 
 
 def _value(item: re.Match[str]) -> str | bool | tuple[int, ...]:
@@ -191,7 +196,9 @@ def npy_chunks(array: NDArray[np.generic] | ArrayBlocks) -> Iterator[bytes | mem
     rows = 0
     for block in array.blocks:
         if block.dtype != dtype or block.shape[1:] != shape[1:] or block.ndim != len(shape):
-            raise ValueError(f"A block is {block.dtype}{block.shape}; expected {dtype} rows of shape {shape[1:]}.")
+            raise ValueError(
+                f"A block is {block.dtype}{block.shape}; expected {dtype} rows of shape {shape[1:]}."
+            )
         rows += block.shape[0]
         if rows > shape[0]:
             break
@@ -208,7 +215,7 @@ def _block_bytes(block: NDArray[np.generic], stored: np.dtype[np.generic]) -> It
     step = max(1, _BLOCK_BYTES * block.shape[0] // max(1, block.nbytes))
     for start in range(0, block.shape[0], step):
         part = np.ascontiguousarray(block[start : start + step], dtype=stored)
-        yield memoryview(part.reshape(-1).view(np.uint8))
+        yield part.reshape(-1).view(np.uint8).data
 
 
 def write_npy(path: Path, array: NDArray[np.generic] | ArrayBlocks, *, disk: Disk | None = None) -> int:
@@ -253,7 +260,9 @@ def map_npy(path: Path) -> NDArray[np.generic]:
             with path.open("rb", buffering=0) as file:
                 return _map(file)
         except _BadNpy as error:
-            raise SnapshotDamaged(f"{path} is not a usable .npy file: {error}. Restore it or rebuild it.") from None
+            raise SnapshotDamaged(
+                f"{path} is not a usable .npy file: {error}. Restore it or rebuild it."
+            ) from None
         except FileNotFoundError:
             raise SnapshotDamaged(f"{path} is missing. Restore it or rebuild it.") from None
 
@@ -288,7 +297,9 @@ def _empty(header: NpyHeader) -> NDArray[np.generic]:
 def _view(data: mmap.mmap | memoryview, header: NpyHeader) -> NDArray[np.generic]:
     count = math.prod(header.shape)
     flat = np.frombuffer(data, dtype=header.dtype, count=count, offset=header.offset)
-    if not flat.flags.aligned:  # Some writers do not pad their header; unaligned rows would be slow or fatal later.
+    if (
+        not flat.flags.aligned
+    ):  # Some writers do not pad their header; unaligned rows would be slow or fatal later.
         flat = flat.copy()
     if header.fortran_order:
         flat = np.ascontiguousarray(flat.reshape(header.shape[::-1]).T).reshape(-1)
@@ -324,12 +335,14 @@ def read_npy_bytes(
         header = _parse_header(bytes(view[: _MAX_HEADER + 12]), view.nbytes)
     except _BadNpy as error:
         raise ValidationFailed.at(
-            pointer, f"Expected a .npy file as numpy.save writes it, but {error}. Send what numpy.save wrote, whole."
+            pointer,
+            f"Expected a .npy file as numpy.save writes it, but {error}. Send what numpy.save wrote, whole.",
         ) from None
     if header.dtype.name not in allowed_dtypes:
         expected = " or ".join(sorted(allowed_dtypes))
         raise ValidationFailed.at(
-            pointer, f"Expected an array of {expected}, received {header.dtype.name}. Convert it with .astype(...)."
+            pointer,
+            f"Expected an array of {expected}, received {header.dtype.name}. Convert it with .astype(...).",
         )
     if len(header.shape) != ndim:
         raise ValidationFailed.at(
@@ -337,7 +350,8 @@ def read_npy_bytes(
         )
     if max_rows is not None and header.shape[0] > max_rows:
         raise ValidationFailed.at(
-            pointer, f"Expected at most {max_rows} rows, received {header.shape[0]}. Send them in several requests."
+            pointer,
+            f"Expected at most {max_rows} rows, received {header.shape[0]}. Send them in several requests.",
         )
     if header.nbytes == 0:
         return _empty(header)

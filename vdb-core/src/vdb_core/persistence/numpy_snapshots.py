@@ -70,7 +70,10 @@ class NumpySnapshotStore:
                     for path in self._root.iterdir()
                     if _LIBRARY_ID.fullmatch(path.name)
                     and path.is_dir()
-                    and (_exists(path / _MANIFEST) or any(_exists(item / _MANIFEST) for item in _numbered(path)))
+                    and (
+                        _exists(path / _MANIFEST)
+                        or any(_exists(item / _MANIFEST) for item in _numbered(path))
+                    )
                 )
             )
 
@@ -123,7 +126,9 @@ class NumpySnapshotStore:
             listed = self._standing(known.manifest)
             if generation < 0 or (listed and generation <= listed[-1].generation):
                 newest = listed[-1].generation if listed else "none"
-                raise ValueError(f"Generation {generation} of {library_id!r} must be above the newest one ({newest}).")
+                raise ValueError(
+                    f"Generation {generation} of {library_id!r} must be above the newest one ({newest})."
+                )
             base = _base(parts, listed)
             self._sweep(library_id, listed, trusted=known.problem is None)
             self._make_directories(directory)
@@ -131,7 +136,9 @@ class NumpySnapshotStore:
             try:
                 writer = GenerationWriter(self._disk, target)
                 writer.write(
-                    parts, base=base, base_directory=None if base is None else directory / str(base.generation)
+                    parts,
+                    base=base,
+                    base_directory=None if base is None else directory / str(base.generation),
                 )
                 entry = writer.finish(generation, dict(parts.header))
                 self._put(target / _MANIFEST, encode(Manifest(library_id=library_id, generations=(entry,))))
@@ -193,7 +200,9 @@ class NumpySnapshotStore:
             )
         directory = self._root / library_id
         if directory.is_symlink():
-            raise StorageFailed(f"{directory} is a symbolic link, which is not followed. Move the directory there.")
+            raise StorageFailed(
+                f"{directory} is a symbolic link, which is not followed. Move the directory there."
+            )
         return directory
 
     def _look(self, library_id: str) -> _Known:
@@ -221,8 +230,12 @@ class NumpySnapshotStore:
                 except SnapshotDamaged as error:
                     problem = problem or error
         if found and problem is None:
-            problem = SnapshotDamaged(f"{directory / _MANIFEST} is missing. The copies in its generations are used.")
-        return _Known(manifest=Manifest(library_id=library_id, generations=tuple(found)), raw=raw, problem=problem)
+            problem = SnapshotDamaged(
+                f"{directory / _MANIFEST} is missing. The copies in its generations are used."
+            )
+        return _Known(
+            manifest=Manifest(library_id=library_id, generations=tuple(found)), raw=raw, problem=problem
+        )
 
     def _standing(self, manifest: Manifest, *, but: int | None = None) -> tuple[Generation, ...]:
         """Give the listed generations whose directory is there."""
@@ -267,13 +280,16 @@ class NumpySnapshotStore:
 
     def _publish(self, library_id: str, generations: tuple[Generation, ...]) -> None:
         self._put(
-            self._directory(library_id) / _MANIFEST, encode(Manifest(library_id=library_id, generations=generations))
+            self._directory(library_id) / _MANIFEST,
+            encode(Manifest(library_id=library_id, generations=generations)),
         )
 
     def _make_directories(self, directory: Path) -> None:
         missing = [path for path in (directory, *directory.parents) if not path.is_dir()]
         for path in reversed(missing):
-            with suppress(FileExistsError):  # Another library is being written for the first time beside this one.
+            with suppress(
+                FileExistsError
+            ):  # Another library is being written for the first time beside this one.
                 self._disk.make_directory(path)
             self._disk.sync_directory(path.parent)
 
@@ -355,9 +371,13 @@ def _base(parts: SnapshotParts, listed: tuple[Generation, ...]) -> Generation | 
     """Check the names of all parts; give the generation that ``unchanged`` refers to."""
     fresh = [*parts.arrays, *parts.rows, *parts.directories]
     names = [*fresh, *parts.unchanged]
-    wrong = sorted({name for name in names if not _PART.fullmatch(name) or name == "manifest" or names.count(name) > 1})
+    wrong = sorted(
+        {name for name in names if not _PART.fullmatch(name) or name == "manifest" or names.count(name) > 1}
+    )
     if wrong:
-        raise ValueError(f"Parts {wrong} are not usable. Expected each name once, as [a-z][a-z0-9_]*, not 'manifest'.")
+        raise ValueError(
+            f"Parts {wrong} are not usable. Expected each name once, as [a-z][a-z0-9_]*, not 'manifest'."
+        )
     if not parts.unchanged:
         return None
     base = next((entry for entry in listed if entry.generation == parts.base_generation), None)
@@ -376,7 +396,9 @@ def _numbered(directory: Path) -> list[Path]:
     """Give the directories of generations, oldest first, the unpublished ones included."""
     if not directory.is_dir():
         return []
-    found = [path for path in directory.iterdir() if _GENERATION.fullmatch(path.name) and not path.is_symlink()]
+    found = [
+        path for path in directory.iterdir() if _GENERATION.fullmatch(path.name) and not path.is_symlink()
+    ]
     return sorted(found, key=lambda path: int(path.name))
 
 

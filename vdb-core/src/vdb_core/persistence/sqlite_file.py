@@ -7,7 +7,6 @@ reader, and none of the defects that need two of them.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,7 @@ from vdb_core.errors import FormatUnsupported, OperatorError, StorageFailed, Sto
 from vdb_core.persistence.durable import Disk, is_full, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 __all__ = ["FORMAT_VERSION", "damaged", "open_database", "pragma", "sqlite_told"]
@@ -67,7 +66,7 @@ def pragma(connection: sqlite3.Connection, text: str) -> int | str | None:
 
 
 @contextmanager
-def sqlite_told(path: Path, action: str) -> Iterator[None]:
+def sqlite_told(path: Path, action: str) -> Generator[None]:
     """Turn every SQLite error of a block into the operator's error; ``action`` completes "Could not ..."."""
     try:
         yield
@@ -83,7 +82,9 @@ def _translate(error: sqlite3.Error, path: Path, action: str) -> OperatorError:
     if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return damaged(path, f"SQLite reports: {error}")
     if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return StorageFailed(f"Could not {action}: another program has {path} open. Close it there and try again.")
+        return StorageFailed(
+            f"Could not {action}: another program has {path} open. Close it there and try again."
+        )
     return StorageFailed(f"Could not {action}: {error} ({name}) in {path}.")
 
 
@@ -132,7 +133,11 @@ def open_database(path: Path) -> sqlite3.Connection:
             raise damaged(path, f"it begins with {start!r} instead of {_MAGIC!r}")
     with sqlite_told(path, "open the journal"):
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=1, isolation_level=None, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=1,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             _configure(connection, path)
@@ -170,10 +175,14 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
             f"The journal {path} has format version {version}; this vdb reads versions 1 to {FORMAT_VERSION}. "
             f"Open it with the newer vdb that wrote it."
         )
-    rows: list[tuple[str]] = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    rows: list[tuple[str]] = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table'"
+    ).fetchall()
     found = {name for (name,) in rows}
     if not {"entries", "parts", "libraries"} <= found or version != FORMAT_VERSION:
-        raise damaged(path, f"expected version {FORMAT_VERSION} with its tables, found {version} with {sorted(found)}")
+        raise damaged(
+            path, f"expected version {FORMAT_VERSION} with its tables, found {version} with {sorted(found)}"
+        )
 
 
 def _create(path: Path) -> None:
@@ -197,6 +206,6 @@ def _create(path: Path) -> None:
             connection.close()
     disk = Disk()
     disk.sync_path(fresh)
-    os.replace(fresh, path)
+    fresh.replace(path)
     disk.sync_directory(path.parent)
     disk.sync_directory(path.parent.absolute().parent)

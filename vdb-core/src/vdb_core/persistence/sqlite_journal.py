@@ -6,9 +6,8 @@
     replay    slices of a few megabytes; the lock is free while the caller works on one
     trim      a mark first, which is what counts; then rows, pages and the log shrink in slices
 
-SQLite keeps no checksums of its pages, so each entry carries one of its own, and a chain (each entry names the one
-before it, each library its last) shows a row that is gone. What cannot be seen is a write-ahead log that somebody
-cut at the end: to SQLite that is a crash before the commit.
+An altered or lost row is noticed (see ``journal_rows``). What cannot be seen is a write-ahead log that somebody cut
+at the end: to SQLite that is a crash before the commit.
 """
 
 from __future__ import annotations
@@ -17,50 +16,27 @@ import sqlite3
 import sys
 import threading
 import time
-import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from vdb_core.errors import EngineClosed, StorageFailed
-from vdb_core.persistence.contracts import JournalEntry
-from vdb_core.persistence.sqlite_file import damaged, open_database, pragma, sqlite_told
+from vdb_core.persistence.journal_rows import check, insert, last_position, library_state, read_slice
+from vdb_core.persistence.sqlite_file import open_database, pragma, sqlite_told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from vdb_core.persistence.contracts import JournalEntry
 
 __all__ = ["SqliteJournal"]
 
 _NAME: Final = "_journal.sqlite3"
 _PART_BYTES: Final = 4 << 20
-_SLICE_BYTES: Final = 8 << 20
-_SLICE_ROWS: Final = 256
+_TRIM_ROWS: Final = 256
 _VACUUM_PAGES: Final = 256
 _SPARE_PAGES: Final = 64
 _PAUSE_S: Final = 0.0005
-
-_INSERT: Final = """INSERT INTO entries
-    (library_id, previous, checksum, "rows", dimension, operation_parts, vectors_parts, operation, vectors)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_SELECT: Final = """SELECT position, previous, checksum, "rows", dimension, operation_parts, vectors_parts,
-    operation, vectors FROM entries WHERE library_id = ? AND position > ? ORDER BY position"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Raw:
-    """An entry as it lies in the file, not yet checked."""
-
-    position: int
-    previous: int
-    checksum: int
-    shape: tuple[int, int] | None
-    operation: list[bytes]
-    vectors: list[bytes]
 
 
 class SqliteJournal:
@@ -103,70 +79,16 @@ class SqliteJournal:
         """
         with self._held("append to the journal") as connection:
             if not batch:
-                return _last_position(connection)
+                return last_position(connection)
             self._settle(connection)
             _ = connection.execute("BEGIN IMMEDIATE")
             try:
-                position = self._insert(connection, batch)
+                position = insert(connection, batch, part_bytes=self._part_bytes)
                 _ = connection.execute("COMMIT")
             except BaseException as error:
                 self._undo(connection, error)
                 raise
             return position
-
-    def _insert(self, connection: sqlite3.Connection, batch: Sequence[JournalEntry]) -> int:
-        last: dict[str, int] = {}
-        position = 0
-        for entry in batch:
-            library_id = entry.library_id
-            if library_id not in last:
-                state = _library(connection, library_id)
-                last[library_id] = 0 if state is None else state[0]
-            position = self._insert_entry(connection, entry, last[library_id])
-            last[library_id] = position
-        _ = connection.executemany(
-            "INSERT INTO libraries VALUES (?, ?, 0) ON CONFLICT (library_id) DO UPDATE SET last = excluded.last", list(last.items())
-        )
-        return position
-
-    def _insert_entry(self, connection: sqlite3.Connection, entry: JournalEntry, previous: int) -> int:
-        operation = memoryview(entry.operation)
-        shape: tuple[int, int] | None = None
-        vectors: memoryview | None = None
-        if entry.vectors is not None:
-            matrix = np.ascontiguousarray(entry.vectors, dtype="<f4")
-            if matrix.ndim != 2:
-                raise ValueError(f"Expected vectors of shape [rows, dim], received shape {matrix.shape}.")
-            shape = (matrix.shape[0], matrix.shape[1])
-            vectors = memoryview(matrix.reshape(-1).view(np.uint8))
-        size = self._part_bytes
-        more_operation = range(size, len(operation), size)
-        more_vectors = range(size, 0 if vectors is None else len(vectors), size)
-        checksum = _seal(entry.library_id, previous, shape)
-        checksum = zlib.crc32(operation, checksum)
-        cursor = connection.execute(
-            _INSERT,
-            (
-                entry.library_id,
-                previous,
-                checksum if vectors is None else zlib.crc32(vectors, checksum),
-                *(shape or (None, None)),
-                len(more_operation),
-                len(more_vectors),
-                operation[:size],
-                None if vectors is None else vectors[:size],
-            ),
-        )
-        position = cursor.lastrowid
-        if position is None:
-            raise StorageFailed(f"SQLite gave an entry of {self._path} no position.")
-        for kind, view, starts in (("operation", operation, more_operation), ("vectors", vectors, more_vectors)):
-            for number, start in enumerate(starts):
-                if view is not None:
-                    _ = connection.execute(
-                        "INSERT INTO parts VALUES (?, ?, ?, ?)", (position, kind, number, view[start : start + size])
-                    )
-        return position
 
     def _undo(self, connection: sqlite3.Connection, error: BaseException) -> None:
         if connection.in_transaction:
@@ -184,7 +106,9 @@ class SqliteJournal:
         """Empty the log, so that nothing in it can be taken for a commit; nothing is appended before that."""
         if self._unsettled:
             if pragma(connection, "wal_checkpoint(TRUNCATE)") != 0:
-                raise StorageFailed(f"An earlier write to {self._path} failed and cannot be undone yet. Try again.")
+                raise StorageFailed(
+                    f"An earlier write to {self._path} failed and cannot be undone yet. Try again."
+                )
             self._unsettled = False
 
     # Reading
@@ -201,71 +125,12 @@ class SqliteJournal:
         floor = after
         while True:
             with self._held("replay the journal") as connection:
-                slice_, complete = self._slice(connection, library_id, floor)
-            for raw in slice_:
-                yield raw.position, self._check(library_id, raw)
+                found, complete = read_slice(connection, self._path, library_id, floor)
+            for raw in found:
+                yield raw.position, check(self._path, library_id, raw)
                 floor = raw.position
             if complete:
                 return
-
-    def _slice(self, connection: sqlite3.Connection, library_id: str, floor: int) -> tuple[list[_Raw], bool]:
-        state = _library(connection, library_id)
-        last, trimmed = state or (0, 0)
-        floor = max(floor, trimmed)
-        found: list[_Raw] = []
-        size = 0
-        complete = True
-        rows = connection.execute(_SELECT, (library_id, floor))
-        try:
-            for row in rows:
-                raw = self._raw(connection, row)
-                # Within a slice each entry follows the one before; its first follows something at or below the floor.
-                if raw.previous > floor or (found and raw.previous != floor):
-                    raise damaged(self._path, f"entry {raw.previous} of library {library_id!r} is gone")
-                found.append(raw)
-                floor = raw.position
-                size += sum(map(len, raw.operation)) + sum(map(len, raw.vectors))
-                if size >= _SLICE_BYTES or len(found) >= _SLICE_ROWS:
-                    complete = False
-                    break
-        finally:
-            rows.close()
-        if complete and (last > floor or (found and state is None)):
-            raise damaged(self._path, f"entry {last} of library {library_id!r}, its last, is gone")
-        return found, complete
-
-    def _raw(self, connection: sqlite3.Connection, row: tuple[object, ...]) -> _Raw:
-        position, previous, checksum, rows, dimension, operation_parts, vectors_parts, operation, vectors = row
-        return _Raw(
-            position=_whole(position),
-            previous=_whole(previous),
-            checksum=_whole(checksum),
-            shape=None if rows is None else (_whole(rows), _whole(dimension)),
-            operation=[_bytes(operation), *self._parts(connection, position, "operation", operation_parts)],
-            vectors=[]
-            if vectors is None
-            else [_bytes(vectors), *self._parts(connection, position, "vectors", vectors_parts)],
-        )
-
-    def _parts(self, connection: sqlite3.Connection, position: object, kind: str, count: object) -> list[bytes]:
-        if not count:
-            return []
-        rows: list[tuple[object]] = connection.execute(
-            "SELECT data FROM parts WHERE entry = ? AND kind = ? ORDER BY number", (position, kind)
-        ).fetchall()
-        if len(rows) != count:
-            raise damaged(self._path, f"entry {position} has {len(rows)} of {count} further parts of its {kind}")
-        return [_bytes(data) for (data,) in rows]
-
-    def _check(self, library_id: str, raw: _Raw) -> JournalEntry:
-        checksum = _seal(library_id, raw.previous, raw.shape)
-        for part in (*raw.operation, *raw.vectors):
-            checksum = zlib.crc32(part, checksum)
-        size = sum(map(len, raw.vectors))
-        if checksum != raw.checksum or (raw.shape is not None and raw.shape[0] * raw.shape[1] * 4 != size):
-            raise damaged(self._path, f"entry {raw.position} of library {library_id!r} was altered")
-        operation = raw.operation[0] if len(raw.operation) == 1 else b"".join(raw.operation)
-        return JournalEntry(library_id=library_id, operation=operation, vectors=_matrix(raw))
 
     def libraries(self) -> Sequence[str]:
         """Ids of libraries that have entries, sorted."""
@@ -279,7 +144,7 @@ class SqliteJournal:
     def position(self) -> int:
         """The last position ever given, trimmed or not; 0 in a new journal."""
         with self._held("read the journal") as connection:
-            return _last_position(connection)
+            return last_position(connection)
 
     def advance_to(self, position: int) -> None:
         """Give only positions above ``position`` from now on; durable when it returns.
@@ -287,7 +152,7 @@ class SqliteJournal:
         For a journal that was lost: snapshots remember positions, and must not take new entries for old ones.
         """
         with self._held("advance the journal") as connection:
-            if position <= _last_position(connection):
+            if position <= last_position(connection):
                 return
             _ = connection.execute("BEGIN IMMEDIATE")
             try:
@@ -311,14 +176,16 @@ class SqliteJournal:
             EngineClosed: the journal was closed.
         """
         with self._held("trim the journal") as connection:
-            state = _library(connection, library_id)
+            state = library_state(connection, library_id)
             if state is None:
                 return
             last, trimmed = state
             mark = max(min(up_to, last), trimmed)
             if mark > trimmed:
                 with self._unsynced(connection):
-                    _ = connection.execute("UPDATE libraries SET trimmed = ? WHERE library_id = ?", (mark, library_id))
+                    _ = connection.execute(
+                        "UPDATE libraries SET trimmed = ? WHERE library_id = ?", (mark, library_id)
+                    )
         removed = False
         while self._remove_slice(library_id, mark):
             removed = True
@@ -333,7 +200,7 @@ class SqliteJournal:
             rows: list[tuple[int, int]] = connection.execute(
                 "SELECT position, length(operation) + coalesce(length(vectors), 0) FROM entries"
                 " WHERE library_id = ? AND position <= ? ORDER BY position LIMIT ?",
-                (library_id, mark, _SLICE_ROWS),
+                (library_id, mark, _TRIM_ROWS),
             ).fetchall()
             if not rows:
                 return False
@@ -373,7 +240,7 @@ class SqliteJournal:
             time.sleep(_PAUSE_S)
 
     @contextmanager
-    def _unsynced(self, connection: sqlite3.Connection) -> Iterator[None]:
+    def _unsynced(self, connection: sqlite3.Connection) -> Generator[None]:
         """Run a transaction that need not be durable: after power loss it has happened or not, and both are fine."""
         with self._relaxed(connection):
             _ = connection.execute("BEGIN IMMEDIATE")
@@ -381,7 +248,7 @@ class SqliteJournal:
             _ = connection.execute("COMMIT")
 
     @contextmanager
-    def _relaxed(self, connection: sqlite3.Connection) -> Iterator[None]:
+    def _relaxed(self, connection: sqlite3.Connection) -> Generator[None]:
         self._settle(connection)
         _ = pragma(connection, "synchronous=NORMAL")
         try:
@@ -407,45 +274,14 @@ class SqliteJournal:
                         connection.close()
 
     @contextmanager
-    def _held(self, action: str) -> Iterator[sqlite3.Connection]:
+    def _held(self, action: str) -> Generator[sqlite3.Connection]:
         with self._lock, sqlite_told(self._path, action):
             if self._connection is None:
                 raise EngineClosed(f"The journal {self._path} was closed. Open the engine again.")
             yield self._connection
 
 
-def _library(connection: sqlite3.Connection, library_id: str) -> tuple[int, int] | None:
-    """Give the library's last position, and the one up to which it was trimmed."""
-    row: tuple[int, int] | None = connection.execute(
-        "SELECT last, trimmed FROM libraries WHERE library_id = ?", (library_id,)
-    ).fetchone()
-    return row
-
-
 def _has_parts(connection: sqlite3.Connection, position: int) -> bool:
-    return connection.execute("SELECT 1 FROM parts WHERE entry = ? LIMIT 1", (position,)).fetchone() is not None
-
-
-def _last_position(connection: sqlite3.Connection) -> int:
-    row: tuple[int] | None = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
-    return 0 if row is None else row[0]
-
-
-def _seal(library_id: str, previous: int, shape: tuple[int, int] | None) -> int:
-    return zlib.crc32(f"{library_id}\0{previous}\0{shape}\0".encode())
-
-
-def _matrix(raw: _Raw) -> NDArray[np.float32] | None:
-    if raw.shape is None:
-        return None
-    data = raw.vectors[0] if len(raw.vectors) == 1 else b"".join(raw.vectors)
-    matrix = np.frombuffer(data, dtype="<f4").reshape(raw.shape)
-    return matrix if sys.byteorder == "little" else matrix.astype(np.float32)
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else -1
-
-
-def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else b""
+    return (
+        connection.execute("SELECT 1 FROM parts WHERE entry = ? LIMIT 1", (position,)).fetchone() is not None
+    )
