@@ -466,7 +466,7 @@ def test_a_slow_import_is_told(install: Install) -> None:
 def test_loading_happens_once(install: Install) -> None:
     code = (
         "import builtins\nbuiltins.vdb_test_calls = getattr(builtins, 'vdb_test_calls', 0)\n"
-        + """
+        """
 @hookimpl
 def vdb_register_index_types():
     builtins.vdb_test_calls += 1
@@ -539,7 +539,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(install: Install) -> No
         == "No index type named 'hsnw'. Did you mean 'hnsw'? Available: brute, hnsw, ivf_pq, numpy"
     )
     for look_up in (manager.snapshot_store, manager.journal, manager.embedder):
-        with pytest.raises(ValidationFailed, match="named 'zzz'. Available: "):
+        with pytest.raises(ValidationFailed, match=r"named 'zzz'\. Available: "):
             look_up("zzz")
         with pytest.raises(ValidationFailed, match="is a string; received a value of type list"):
             look_up(["numpy"])

@@ -106,13 +106,17 @@ class Index(Protocol):
 class Progress(Protocol):
     """Reports how far a build is; called at most ten times a second."""
 
-    def __call__(self, phase: str, done: int, total: int) -> None: ...
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Tell that so many of so many steps of a phase are done."""
+        ...
 
 
 class Cancelled(Protocol):
     """Tells a build whether it should stop; a build that sees true raises ``BuildCancelled``."""
 
-    def __call__(self) -> bool: ...
+    def __call__(self) -> bool:
+        """Tell; cheap enough to ask every few milliseconds."""
+        ...
 
 
 class BuildIndex(Protocol):

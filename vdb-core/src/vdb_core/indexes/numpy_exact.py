@@ -140,7 +140,8 @@ class NumpyExactIndex:
 
     def close(self) -> None:
         """Let go of the rows."""
-        self._vectors = self._vectors[:0]
+        # Not a slice: that would hold on to the memory of the whole.
+        self._vectors = np.empty((0, self._vectors.shape[1]), dtype=np.float32)
 
 
 def _smallest(distances: NDArray[np.float64], k: int) -> NDArray[np.intp]:

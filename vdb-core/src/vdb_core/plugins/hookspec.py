@@ -140,7 +140,7 @@ def vdb_register_snapshot_stores() -> Iterable[SnapshotStoreType]:
     ...     )
 
     >>> def open_store(data_dir, params):
-    ...     from vdb_core.persistence import NumpySnapshotStore
+    ...     from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
     ...
     ...     directory = Path(data_dir) / params.directory
     ...     directory.mkdir(exist_ok=True)
@@ -163,9 +163,9 @@ def vdb_register_snapshot_stores() -> Iterable[SnapshotStoreType]:
     ...     store = manager.snapshot_store("second_disk").open(data_dir, SecondDiskParams())
     ...     store.write("books", 1, SnapshotParts(header={"name": "Books"}, arrays={"vectors": np.eye(2)}))
     ...     stored = store.read("books", 1)
-    ...     print(stored.header["name"], stored.array("vectors").shape, store.libraries())
+    ...     print(stored.header["name"], stored.array("vectors").shape, *store.libraries())
     ...     store.close()
-    Books (2, 2) ['books']
+    Books (2, 2) books
     """
     raise NotImplementedError
 
