@@ -46,8 +46,7 @@ impl Candidates {
     #[inline]
     pub(crate) fn offer(&mut self, key: f32, norm: f32, slot: u32) {
         let base = self.bound.base(key, norm);
-        // A base that is not a number says nothing, so it passes.
-        if base > self.limit {
+        if Bound::excludes(base, self.limit) {
             return;
         }
         self.items.push(Candidate { upper: self.bound.upper(key, norm), base, slot });
@@ -68,7 +67,7 @@ impl Candidates {
                 self.items.select_nth_unstable_by(self.k - 1, |a, b| a.upper.total_cmp(&b.upper));
             let limit = self.bound.limit(kth.upper);
             self.limit = limit;
-            self.items.retain(|item| item.base <= limit || item.base.is_nan());
+            self.items.retain(|item| !Bound::excludes(item.base, limit));
         }
         // Where nearly all of them are tied, a full buffer is not sorted again for each new row.
         self.room = self.room.max(2 * self.items.len());

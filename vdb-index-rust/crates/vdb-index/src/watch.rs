@@ -33,12 +33,20 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Watch<'a> {
     observer: &'a dyn Observer,
     stopped: AtomicBool,
-    asked: Mutex<Option<Instant>>,
+    last: Mutex<Last>,
+}
+
+/// What was reported last; threads may come back out of order, a report never goes backwards.
+#[derive(Default)]
+struct Last {
+    asked: Option<Instant>,
+    phase: &'static str,
+    done: usize,
 }
 
 impl<'a> Watch<'a> {
     pub(crate) fn new(observer: &'a dyn Observer) -> Self {
-        Self { observer, stopped: AtomicBool::new(false), asked: Mutex::new(None) }
+        Self { observer, stopped: AtomicBool::new(false), last: Mutex::default() }
     }
 
     /// Report where the build is, unless that was done a moment ago, and ask whether to go on.
@@ -50,15 +58,17 @@ impl<'a> Watch<'a> {
             return Err(Error::Cancelled);
         }
         // Another thread that holds the lock is asking right now.
-        if let Ok(mut asked) = self.asked.try_lock()
-            && asked.is_none_or(|then| then.elapsed() >= INTERVAL)
+        if let Ok(mut last) = self.last.try_lock()
+            && last.asked.is_none_or(|then| then.elapsed() >= INTERVAL)
         {
+            let done = if last.phase == phase { done.max(last.done) } else { done };
+            (last.phase, last.done) = (phase, done);
             self.observer.progress(phase, done, total);
             if self.observer.cancelled() {
                 self.stopped.store(true, Ordering::Relaxed);
                 return Err(Error::Cancelled);
             }
-            *asked = Some(Instant::now());
+            last.asked = Some(Instant::now());
         }
         Ok(())
     }

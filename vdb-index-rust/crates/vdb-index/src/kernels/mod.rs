@@ -79,7 +79,7 @@ pub type RowsKernel = fn(query: &[f32], rows: Matrix<'_>, slots: &[u32], out: &m
 pub type PanelKernel = fn(panel: &Panel, rows: Matrix<'_>, slots: &[u32], out: &mut [Lanes]);
 /// Raw value of two vectors in float64, the same to the bit on every CPU.
 pub type ExactKernel = fn(a: &[f32], b: &[f32]) -> f64;
-/// Bit `lane` = `values[lane] - scale[lane] * norm` is not greater than `limit[lane]` (NaN counts as not greater).
+/// Bit `lane` = `values[lane] - scale[lane] * norm` is not greater than `limit[lane]`, or is NaN or infinite.
 pub type ScreenKernel = fn(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32;
 
 /// Per lane, the smaller of `best` and `keys + bias`, remembering `panel` where the latter is smaller.
@@ -255,8 +255,9 @@ fn exact_sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
 fn screen(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32 {
     let mut mask = 0;
     for lane in 0..PANEL {
-        let greater = values[lane] - scale[lane] * norm > limit[lane];
-        mask |= u32::from(!greater) << lane;
+        let base = values[lane] - scale[lane] * norm;
+        let excluded = (base > limit[lane]) & (base < f32::INFINITY);
+        mask |= u32::from(!excluded) << lane;
     }
     mask
 }

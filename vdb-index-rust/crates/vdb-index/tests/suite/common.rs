@@ -74,14 +74,25 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
         1 => Just(2u8),
         1 => Just(3u8),
     ];
-    (value, 1..40usize, 0..150usize, prop_oneof![1..4usize, 5..40usize]).prop_flat_map(
-        |(kind, dim, rows, queries)| {
+    (
+        value,
+        prop_oneof![1..4usize, 1..40usize],
+        prop_oneof![0..150usize, 150..400usize],
+        prop_oneof![1..4usize, 5..40usize],
+    )
+        .prop_flat_map(|(kind, dim, rows, queries)| {
             let values = move |count: usize| -> BoxedStrategy<Vec<f32>> {
                 match kind {
                     0 => prop::collection::vec((-2i8..3).prop_map(f32::from), count).boxed(),
                     1 => prop::collection::vec(-1.0f32..1.0, count).boxed(),
                     2 => prop::collection::vec(
-                        prop_oneof![-1e-30f32..1e-30, -1.0f32..1.0, -1e30f32..1e30, Just(1e-42)],
+                        prop_oneof![
+                            -1e-30f32..1e-30,
+                            -1.0f32..1.0,
+                            -1e20f32..1e20,
+                            -1e30f32..1e30,
+                            Just(1e-42)
+                        ],
                         count,
                     )
                     .boxed(),
@@ -97,8 +108,7 @@ pub fn fixtures() -> impl Strategy<Value = Fixture> {
                 queries,
                 dim,
             })
-        },
-    )
+        })
 }
 
 /// Bitmap words of flags.
