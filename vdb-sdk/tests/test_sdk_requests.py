@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vdb_sdk import _requests
@@ -22,6 +22,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=25
 SAFE = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%")
 
 
+@settings(deadline=None)
 @given(TEXT)
 def test_any_id_is_one_segment_that_reads_back_as_itself(value: str) -> None:
     encoded = _requests.segment(value, "id")

@@ -137,6 +137,7 @@ def test_a_server_that_is_not_there_is_tried_again_even_for_a_create(connect_any
         with pytest.raises(vdb_sdk.ConnectionFailed, match="Is the server up") as caught:
             connect_any(url, retries=RetryPolicy(retries=1, first_delay=0.2)).create_library("a")
         assert time.monotonic() - began >= 0.1
+        assert connect_any(url).ready() is False
     assert not caught.value.sent
 
 

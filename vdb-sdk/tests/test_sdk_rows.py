@@ -87,6 +87,7 @@ ROWS = [
 ]
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 40), size=st.integers(1, 12), as_columns=st.booleans())
 def test_batches_hold_every_row_once_in_order(count: int, size: int, as_columns: bool) -> None:
     matrix = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
@@ -113,6 +114,15 @@ def test_a_batch_ends_before_it_grows_too_large(lengths: list[int], limit: int) 
     assert sum(batch.rows for batch in batches) == len(rows)
     for batch in batches:
         assert batch.rows == 1 or len(batch.request.body) <= limit + len(b'{"chunks":[]}')
+
+
+def test_a_batch_of_json_never_has_more_rows_than_a_server_takes() -> None:
+    rows = [{"id": str(number), "text": "t"} for number in range(10_001)]
+    assert [batch.rows for batch in plan(rows, batch_size=50_000).batches] == [10_000, 1]
+    texts = ["t"] * 10_001
+    assert [batch.rows for batch in plan(texts=texts, batch_size=50_000).batches] == [10_000, 1]
+    matrix = np.ones((10_001, 1))
+    assert [batch.rows for batch in plan(embeddings=matrix, batch_size=50_000).batches] == [10_001]
 
 
 def test_an_array_travels_as_npy_and_rows_as_base64() -> None:

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vdb_sdk._vectors import as_matrix, as_vector, npy_parts
@@ -13,6 +13,7 @@ from vdb_sdk.errors import InvalidArgument
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
+@settings(deadline=None)
 @given(st.lists(FLOATS, min_size=1, max_size=20))
 def test_a_list_and_any_array_give_the_same_vector(values: list[float]) -> None:
     expected = np.array(values, dtype=np.float32)

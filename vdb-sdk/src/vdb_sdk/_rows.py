@@ -31,6 +31,9 @@ RowLike: TypeAlias = "Mapping[str, object] | Chunk"
 _MAX_ROWS: Final = 5_000
 """Rows a batch; half of what a server takes unless told otherwise."""
 
+_MAX_JSON_ROWS: Final = 10_000
+"""Rows that a server takes in one JSON body unless told otherwise; a larger ``batch_size`` is cut to it."""
+
 _MAX_BYTES: Final = 16 * 2**20
 """Bytes a batch; a quarter of what a server takes unless told otherwise."""
 
@@ -190,13 +193,14 @@ class _Writer:
 
     def records(self, rows: Iterable[RowLike]) -> Iterator[Batch]:
         """Batches of rows that carry their embedding themselves."""
+        limit = min(self.limit, _MAX_JSON_ROWS)
         first, size, explicit = 0, 0, True
         pending: list[bytes] = []
         for number, row in enumerate(rows):
             where = f"row {number}"
             fields = chunk_row(row, where)
             line = dumps(fields, where)
-            if pending and (len(pending) == self.limit or size + len(line) > _MAX_BYTES):
+            if pending and (len(pending) == limit or size + len(line) > _MAX_BYTES):
                 yield self._upsert(first, pending, explicit)
                 first, size, explicit, pending = number, 0, True, []
             pending.append(line)
@@ -210,12 +214,13 @@ class _Writer:
         offset = 0
         for block in blocks:
             width = 0 if block.embeddings is None else block.embeddings[:1].nbytes
+            limit = min(self.limit, _MAX_JSON_ROWS) if block.embeddings is None else self.limit
             first, size, explicit = 0, 0, True
             pending: list[bytes] = []
             for number in range(block.rows):
                 fields = _row_of(block, number, offset)
                 line = dumps(fields, f"row {offset + number}")
-                if pending and (len(pending) == self.limit or size + len(line) + width > _MAX_BYTES):
+                if pending and (len(pending) == limit or size + len(line) + width > _MAX_BYTES):
                     yield self._block(block, first, offset, pending, explicit)
                     first, size, explicit, pending = number, 0, True, []
                 pending.append(line)

@@ -11,7 +11,7 @@ from vdb_sdk._async.library import AsyncLibraryHandle
 from vdb_sdk._async.pager import AsyncPager
 from vdb_sdk._async.session import AsyncSession
 from vdb_sdk._retry import RetryPolicy
-from vdb_sdk.errors import ConflictError, InvalidArgument
+from vdb_sdk.errors import ConflictError, ConnectionFailed, InvalidArgument, TimeoutExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,9 +54,11 @@ class AsyncClient:
         await self._session.transport.close()
 
     async def ready(self) -> bool:
-        """Whether the engine answers requests now."""
-        request = _requests.get("/readyz")
-        response = await self._session.transport.send(request)
+        """Whether the engine answers requests now; asks once, and takes no answer for a no."""
+        try:
+            response = await self._session.transport.send(_requests.get("/readyz"))
+        except (ConnectionFailed, TimeoutExceeded):
+            return False
         return response.status < 300
 
     async def create_library(

@@ -14,7 +14,7 @@ from vdb_sdk._sync.library import LibraryHandle
 from vdb_sdk._sync.pager import Pager
 from vdb_sdk._sync.session import Session
 from vdb_sdk._retry import RetryPolicy
-from vdb_sdk.errors import ConflictError, InvalidArgument
+from vdb_sdk.errors import ConflictError, ConnectionFailed, InvalidArgument, TimeoutExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,9 +57,11 @@ class Client:
         self._session.transport.close()
 
     def ready(self) -> bool:
-        """Whether the engine answers requests now."""
-        request = _requests.get("/readyz")
-        response = self._session.transport.send(request)
+        """Whether the engine answers requests now; asks once, and takes no answer for a no."""
+        try:
+            response = self._session.transport.send(_requests.get("/readyz"))
+        except (ConnectionFailed, TimeoutExceeded):
+            return False
         return response.status < 300
 
     def create_library(
