@@ -161,7 +161,7 @@ def test_any_interleaving_equals_a_list(tmp_path: Path) -> None:
 
     case = Machine.TestCase
     case.settings = settings(
-        max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
     )
     case().runTest()
 
