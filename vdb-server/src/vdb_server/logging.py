@@ -47,9 +47,10 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for name in ("uvicorn", "uvicorn.error"):
-        # Its lines about starting and stopping repeat what the command says itself.
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Its lines about starting and stopping repeat what the command says itself.
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
+    # What callers get wrong is in the answers they get; anybody could fill the log with it.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def _shared() -> list[Processor]:

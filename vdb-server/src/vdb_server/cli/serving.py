@@ -14,7 +14,7 @@ import uvicorn
 
 from vdb_core.errors import DataDirectoryLocked, OperatorError
 from vdb_core.plugins import PluginManager
-from vdb_core.services import open_services
+from vdb_core.services import open_services, return_memory_early
 from vdb_server.app import create_app
 from vdb_server.cli.output import Failure, line, warn
 from vdb_server.logging import configure_logging
@@ -48,6 +48,7 @@ def serve(settings: Settings) -> None:
     if refusal is not None:
         raise Failure(refusal, 2)
     configure_logging(settings)
+    return_memory_early()
     plugins = PluginManager(disabled=settings.plugins_disabled)
     plugins.load()
     for report in plugins.reports():

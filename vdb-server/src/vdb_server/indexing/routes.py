@@ -38,7 +38,7 @@ _ENDED = {
     openapi_extra=body(
         {
             "application/json": json_content(
-                IndexBuild, rebuild={"wait": True}, choose={"type": "brute", "params": {}, "wait": True}
+                IndexBuild, rebuild={"wait": True}, choose={"type": "numpy", "params": {}, "wait": True}
             )
         },
         required=False,
