@@ -147,6 +147,8 @@ class _Reader:
 
     def _read_line(self, line: _Line) -> None:
         key: _Key = (line["path"], line["part"], line["type"])
+        if type(key[0]) is not str:
+            raise ValueError(f"the path {key[0]!r} is no string")
         values = line["values"]
         slots = _whole_numbers(line["rows"])
         counts = _whole_numbers(line["counts"]) if "counts" in line else np.ones(len(values), dtype=np.int64)
