@@ -240,7 +240,9 @@ def _stack(session: nox.Session, *groups: str) -> Path:
     if have != {"key": key, "groups": wanted}:
         stamp.unlink(missing_ok=True)
         requirements = [item for name in wanted for item in _group(name)]
-        _pip(session, python, "uninstall", "--quiet", "--yes", *DISTRIBUTIONS)
+        _pip(
+            session, python, "uninstall", "-qq", "--yes", *DISTRIBUTIONS
+        )  # or pip keeps what has the same version
         _pip(session, python, "install", "--quiet", "-c", str(constraints), *wheels, *requirements)
         stamp.write_text(json.dumps({"key": key, "groups": wanted}), encoding="utf-8")
     return python

@@ -89,13 +89,23 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--metric", choices=("cosine", "dot", "l2"), default="cosine")
     parser.add_argument(
-        "--filter", type=json.loads, help="a filter, as JSON (default: one that suits the corpus)"
+        "--filter", type=_json_object, help="a filter, as JSON (default: one that suits the corpus)"
     )
     options = parser.parse_args(arguments)
     if options.corpus is None:
         options.corpus, options.queries = SHIPPED / "glosses.jsonl.gz", SHIPPED / "glosses-queries.jsonl.gz"
         options.filter = options.filter or FILTER
     return options
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, received {text}")
+    return value
 
 
 def _inputs(options: argparse.Namespace) -> tuple[Corpus, Corpus]:

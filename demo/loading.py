@@ -129,8 +129,10 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
 def _read_matrix(file: Path) -> NDArray[np.float32]:
     try:
         matrix = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CorpusError(f"{file} cannot be read as .npy: {error}.") from error
+    except OSError as error:
+        raise CorpusError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError) as error:
+        raise CorpusError(f"{file} is not a whole .npy matrix of numbers; numpy.save writes one.") from error
     if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
         raise CorpusError(
             f"{file.name}: expected a float16 or float32 matrix [rows, dimension], "
