@@ -44,7 +44,11 @@ def faults_of(value: object, **limits: int) -> dict[str, str]:
         ({"x": [{}]}, "/filter/x/0", "A stored list holds a string"),
         ({"x": {"$exists": 1}}, "/filter/x/$exists", "takes true or false, received the number 1"),
         ({"x": {"$contains": [1]}}, "/filter/x/$contains", "received a list"),
-        ({"x": {"$gt": "abc"}}, "/filter/x/$gt", "takes a number or an RFC 3339 datetime, received the string 'abc'"),
+        (
+            {"x": {"$gt": "abc"}},
+            "/filter/x/$gt",
+            "takes a number or an RFC 3339 datetime, received the string 'abc'",
+        ),
         ({"x": {"$lt": True}}, "/filter/x/$lt", "received true"),
         ({"x": {"$lt": None}}, "/filter/x/$lt", "received null"),
         ({"x": {"$lt": [1]}}, "/filter/x/$lt", "received a list"),
@@ -65,7 +69,13 @@ def test_a_fault_says_where_and_what(wanted: Any, pointer: str, detail: str) -> 
 
 def test_every_fault_is_reported() -> None:
     found = faults_of({"a": {"$x": 1, "$gt": "b"}, "$or": [{"c": {"$in": 1}}, 2], "$y": 3})
-    assert list(found) == ["/filter/a/$x", "/filter/a/$gt", "/filter/$or/0/c/$in", "/filter/$or/1", "/filter/$y"]
+    assert list(found) == [
+        "/filter/a/$x",
+        "/filter/a/$gt",
+        "/filter/$or/0/c/$in",
+        "/filter/$or/1",
+        "/filter/$y",
+    ]
 
 
 def test_the_pointer_is_the_callers() -> None:
@@ -102,12 +112,16 @@ def test_a_very_deep_operator_object_is_a_fault() -> None:
 def test_operators_are_limited() -> None:
     parse_filter({f"k{number}": number for number in range(1_000)})
     found = faults_of({f"k{number}": number for number in range(1_001)})
-    assert found == {"/filter/k1000": "The filter has more than 1000 operators; `$in` takes many values at once."}
+    assert found == {
+        "/filter/k1000": "The filter has more than 1000 operators; `$in` takes many values at once."
+    }
 
 
 def test_values_are_limited() -> None:
     parse_filter({"x": {"$in": [1] * 10}}, max_values=10)
-    assert "more than 10 values" in faults_of({"x": {"$in": [1] * 6}, "y": [1] * 5}, max_values=10)["/filter/y"]
+    assert (
+        "more than 10 values" in faults_of({"x": {"$in": [1] * 6}, "y": [1] * 5}, max_values=10)["/filter/y"]
+    )
 
 
 def test_filters_that_say_the_same_have_one_key() -> None:

@@ -33,10 +33,14 @@ DATETIMES = [
 
 integers = st.sampled_from(EDGES)
 floats = st.sampled_from([float(2**53), 2.0**63, 2.0**64, -(2.0**64), 0.5, -0.0, 1.0, 1e300, 5e-324])
-numbers = integers | floats | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+numbers = (
+    integers | floats | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
 datetimes = st.sampled_from(DATETIMES)
 words = st.sampled_from(["", "x", "xy", "yx", "é", "😀é", "1", "true"])
-scalars = st.sampled_from([None, True, False]) | integers | floats | numbers | words | words | datetimes | datetimes
+scalars = (
+    st.sampled_from([None, True, False]) | integers | floats | numbers | words | words | datetimes | datetimes
+)
 lists = st.lists(scalars, max_size=3)
 metadata = st.recursive(
     st.dictionaries(st.sampled_from(KEYS), scalars | lists, max_size=4),
@@ -64,7 +68,9 @@ operators = st.fixed_dictionaries(
 # Many operators at once rarely match anything, so most conditions have one.
 operators = operators | operators.map(lambda several: dict([next(iter(several.items()))]))
 negated = operators.map(lambda condition: {"$not": condition})
-any_condition = scalars | lists | metadata | operators | negated | negated.map(lambda condition: {"$not": condition})
+any_condition = (
+    scalars | lists | metadata | operators | negated | negated.map(lambda condition: {"$not": condition})
+)
 
 
 @st.composite
@@ -76,9 +82,19 @@ def draw_condition(draw: st.DrawFn) -> object:
 conditions = draw_condition()
 ids = st.sampled_from(["r0", "r1", "r3", "d0", "d1", "gone", "r", "", None, 1])
 id_conditions = ids | st.fixed_dictionaries(
-    {}, optional={"$eq": ids, "$ne": ids, "$in": st.lists(ids), "$exists": st.booleans(), "$contains": ids, "$gt": bounds}
+    {},
+    optional={
+        "$eq": ids,
+        "$ne": ids,
+        "$in": st.lists(ids),
+        "$exists": st.booleans(),
+        "$contains": ids,
+        "$gt": bounds,
+    },
 ).filter(bool)
-fields = st.dictionaries(st.sampled_from(PATHS + [f"$document.{path}" for path in PATHS]), conditions, max_size=3)
+fields = st.dictionaries(
+    st.sampled_from(PATHS + [f"$document.{path}" for path in PATHS]), conditions, max_size=3
+)
 id_fields = st.dictionaries(st.sampled_from(["$id", "$document_id"]), id_conditions, max_size=2)
 filters = st.recursive(
     fields | id_fields,
@@ -187,7 +203,6 @@ def satisfies(operator: str, operand: Any, values: list[Any], *, is_id: bool) ->
     return False
 
 
-
 def oracle(wanted: Any, chunk_id: str, document_id: str | None, own: Any, of_document: Any) -> bool:
     def holds(inner: Any) -> bool:
         return oracle(inner, chunk_id, document_id, own, of_document)
@@ -210,8 +225,10 @@ def oracle(wanted: Any, chunk_id: str, document_id: str | None, own: Any, of_doc
             else:
                 values = [value for found, value in flatten(own) if found == key]
             operators = condition if is_condition(condition) else {"$eq": condition}
-            good = all(satisfies(name, item, values, is_id=not key.startswith("$document.") and key[0] == "$")
-                       for name, item in operators.items())
+            good = all(
+                satisfies(name, item, values, is_id=not key.startswith("$document.") and key[0] == "$")
+                for name, item in operators.items()
+            )
         if not good:
             return False
     return True

@@ -88,13 +88,17 @@ def test_datetimes_over_many_rows(table: Table) -> None:
     micros = table.few.astype(np.int64) * 86_400_000_000 + table.unique
     for day, fraction in [(0, 0), (2, 100_000), (4, 209_997), (6, 999_999)]:
         text = f"2024-01-{day + 1:02}T01:00:00.{fraction:06}+01:00"
-        assert np.array_equal(rows_of(table.index, {"at": {"$lt": text}}), micros < day * 86_400_000_000 + fraction)
+        assert np.array_equal(
+            rows_of(table.index, {"at": {"$lt": text}}), micros < day * 86_400_000_000 + fraction
+        )
 
 
 def test_texts_over_many_rows(table: Table) -> None:
     index = table.index
     assert np.array_equal(rows_of(index, {"kind": "kind 3"}), table.few == 3)
-    assert np.array_equal(rows_of(index, {"kind": {"$in": ["kind 3", "kind 5", "none"]}}), np.isin(table.few, [3, 5]))
+    assert np.array_equal(
+        rows_of(index, {"kind": {"$in": ["kind 3", "kind 5", "none"]}}), np.isin(table.few, [3, 5])
+    )
     assert np.array_equal(rows_of(index, {"name": "n-0000300"}), table.unique == 300)
     part = np.array(["99" in f"n-{value:07}" for value in table.unique])
     assert np.array_equal(rows_of(index, {"name": {"$contains": "99"}}), part)
@@ -128,7 +132,9 @@ def test_the_form_on_disk_brings_everything_back(table: Table) -> None:
 def test_three_keys_take_less_than_60_bytes_a_row() -> None:
     index = MetadataIndex()
     for row in range(50_000):
-        index.append("", None, {"lang": "en" if row % 3 else "de", "year": row * 7, "title": f"title-{row * 977:09}"})
+        index.append(
+            "", None, {"lang": "en" if row % 3 else "de", "year": row * 7, "title": f"title-{row * 977:09}"}
+        )
     index.pack()
     assert index.nbytes / index.rows < 60
 
@@ -166,7 +172,14 @@ def test_contains_on_ids_asks_for_all_ids() -> None:
 
 
 def line(**changes: object) -> bytes:
-    whole = {"path": "a", "part": "scalars", "type": "integer", "values": [1, 2], "counts": [1, 2], "rows": [1, 0, 2]}
+    whole = {
+        "path": "a",
+        "part": "scalars",
+        "type": "integer",
+        "values": [1, 2],
+        "counts": [1, 2],
+        "rows": [1, 0, 2],
+    }
     whole.update(changes)
     return orjson.dumps({key: value for key, value in whole.items() if value != "left out"})
 
@@ -176,7 +189,11 @@ HEADER = b'{"format":"vdb-metadata-index","version":1,"rows":3}'
 
 def test_a_value_may_go_on_in_the_next_line() -> None:
     index = MetadataIndex.from_rows(
-        [HEADER, line(values=[1, 2], counts="left out", rows=[1, 0]), line(values=[2, 3], counts=[1, 1], rows=[2, 1])]
+        [
+            HEADER,
+            line(values=[1, 2], counts="left out", rows=[1, 0]),
+            line(values=[2, 3], counts=[1, 1], rows=[2, 1]),
+        ]
     )
     assert rows_of(index, {"a": 2}).tolist() == [True, False, True]
     assert rows_of(index, {"a": {"$gt": 2}}).tolist() == [False, True, False]

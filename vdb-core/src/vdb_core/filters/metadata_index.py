@@ -13,24 +13,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
-from vdb_core.filters.gather import Gather
+from vdb_core.filters.evaluation import Evaluation
 from vdb_core.filters.open_columns import OpenField, OpenTexts
 from vdb_core.filters.packing import pack_field, pack_texts
 from vdb_core.filters.rows import read_rows, write_rows
-from vdb_core.filters.tree import And, Filter, Not, Or, Predicate, Source
-from vdb_core.filters.values import whole_key
-from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from vdb_core.filters.packed_columns import PackedField, PackedTexts
-    from vdb_core.filters.tree import Node
-    from vdb_core.filters.values import Scalar
+    from vdb_core.filters.tree import Filter
 
 __all__ = ["MetadataIndex"]
 
@@ -65,7 +60,8 @@ class MetadataIndex:
         names = sum(50 + len(path) for path in self._packed_fields)
         return documents + names + sum(field.nbytes for field in self._packed_fields.values())
 
-    def append(self, chunk_id: str, document_id: str | None, metadata: Mapping[str, object]) -> None:
+    # ARG002: rows are added with all that names them; what is kept of that is this class's own affair.
+    def append(self, chunk_id: str, document_id: str | None, metadata: Mapping[str, object]) -> None:  # noqa: ARG002
         """Add a row.
 
         Args:
@@ -166,132 +162,12 @@ class MetadataIndex:
         Returns:
             uint64 ``[words_for(rows)]``, a bitmap. It may be shared with the index: do not write to it.
         """
-        rows = self._rows
-
-        def evaluate(node: Node) -> NDArray[np.uint64]:
-            match node:
-                case Predicate():
-                    into = Gather(rows)
-                    look_up(node, into)
-                    return into.words()
-                case Not():
-                    return bitmap.full(rows) & ~evaluate(node.child)
-                case And():
-                    return both(node.children)
-                case Or():
-                    into = Gather(rows)
-                    for child in node.children:
-                        if isinstance(child, Predicate):
-                            look_up(child, into)
-                        else:
-                            into.add(evaluate(child))
-                    return into.words()
-
-        def both(children: tuple[Node, ...]) -> NDArray[np.uint64]:
-            """Intersect; a negated child is subtracted, which spares its complement."""
-            words: NDArray[np.uint64] | None = None
-            own = False
-            for child in sorted(children, key=lambda child: isinstance(child, Not)):
-                if isinstance(child, Not):
-                    other = ~evaluate(child.child)
-                    if words is None:
-                        words, own = bitmap.full(rows), True
-                else:
-                    other = evaluate(child)
-                if words is None:
-                    words = other
-                elif own:
-                    np.bitwise_and(words, other, out=words)
-                else:
-                    words, own = words & other, True
-            return bitmap.full(rows) if words is None else words
-
-        def look_up(node: Predicate, into: Gather) -> None:
-            match node.source:
-                case Source.METADATA:
-                    self._find_values(node, into)
-                case Source.DOCUMENT:
-                    inner = Predicate(
-                        source=Source.METADATA, path=node.path, operator=node.operator, operand=node.operand
-                    )
-                    self._document_column.among(documents(Filter.of(inner)), into)
-                case Source.DOCUMENT_ID:
-                    self._find_documents(node, into)
-                case Source.ID:
-                    into.add_slots(_find_ids(node, rows, ids, all_ids))
-
-        return evaluate(flt.tree)
-
-    def _find_values(self, node: Predicate, into: Gather) -> None:
-        fields = self._fields if self._packed_fields is None else self._packed_fields
-        field = fields.get(node.path)
-        if field is None:
-            return
-        operand = node.operand
-        columns = (field.scalars,) if field.members is None else (field.scalars, field.members)
-        match node.operator:
-            case "$exists":
-                field.everything(into)
-            case "$eq" if isinstance(operand, (list, dict)):
-                if field.wholes is not None:
-                    field.wholes.equal(whole_key(cast("object", operand)), into)
-            case "$eq":
-                for column in columns:
-                    column.equal(cast("Scalar", operand), into)
-            case "$in":
-                for value in cast("tuple[Scalar, ...]", operand):
-                    for column in columns:
-                        column.equal(value, into)
-            case "$contains":
-                if isinstance(operand, str):
-                    field.scalars.containing(operand, into)
-                if field.members is not None:
-                    field.members.equal(cast("Scalar", operand), into)
-            case "$gt" | "$gte" | "$lt" | "$lte":
-                below, inclusive = node.operator.startswith("$lt"), node.operator.endswith("e")
-                for column in columns:
-                    column.compare(cast("Scalar", operand), below=below, inclusive=inclusive, into=into)
-
-    @property
-    def _document_column(self) -> OpenTexts | PackedTexts:
-        return self._documents if self._packed_documents is None else self._packed_documents
-
-    def _find_documents(self, node: Predicate, into: Gather) -> None:
-        column, operand = self._document_column, node.operand
-        match node.operator:
-            case "$exists":
-                column.everything(into)
-            case "$eq" if isinstance(operand, str):
-                column.equal(operand, into)
-            case "$in":
-                wanted = frozenset(one for one in cast("tuple[Scalar, ...]", operand) if isinstance(one, str))
-                column.among(wanted, into)
-            case "$contains" if isinstance(operand, str):
-                column.containing(operand, into)
-            case _:
-                # Ids are plain text: nothing else equals them, and they have no order.
-                pass
-
-
-def _find_ids(
-    node: Predicate,
-    rows: int,
-    ids: Callable[[str], int | None],
-    all_ids: Callable[[], Iterable[str]] | None,
-) -> NDArray[np.uint32]:
-    operand = node.operand
-    found: Iterable[int | None] = ()
-    match node.operator:
-        case "$exists":
-            return np.arange(rows, dtype=np.uint32)
-        case "$eq" if isinstance(operand, str):
-            found = (ids(operand),)
-        case "$in":
-            found = (ids(one) for one in cast("tuple[Scalar, ...]", operand) if isinstance(one, str))
-        case "$contains" if isinstance(operand, str):
-            if all_ids is None:
-                raise TypeError("'$contains' on '$id' needs all_ids, the chunk id of every row")
-            found = (row for row, chunk_id in enumerate(all_ids()) if operand in chunk_id)
-        case _:
-            pass
-    return np.array([row for row in found if row is not None and row < rows], dtype=np.uint32)
+        packed = self._packed_fields
+        return Evaluation(
+            rows=self._rows,
+            fields=self._fields if packed is None else packed,
+            document_ids=self._documents if packed is None else self._packed_documents,
+            ids=ids,
+            documents=documents,
+            all_ids=all_ids,
+        ).evaluate(flt.tree)

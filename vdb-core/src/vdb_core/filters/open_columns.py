@@ -253,4 +253,6 @@ class OpenField:
     @property
     def nbytes(self) -> int:
         """About how many bytes this takes."""
-        return 500 + sum(part.nbytes for part in (self.scalars, self.members, self.wholes) if part is not None)
+        return 500 + sum(
+            part.nbytes for part in (self.scalars, self.members, self.wholes) if part is not None
+        )

@@ -31,7 +31,9 @@ def pack_texts(column: OpenTexts, rows: int, *, datetimes: bool) -> PackedTexts 
         return None
     texts = sorted(known)
     ranks = np.empty(len(texts), dtype=np.uint32)
-    ranks[np.fromiter(map(known.__getitem__, texts), dtype=np.int64, count=len(texts))] = np.arange(len(texts))
+    ranks[np.fromiter(map(known.__getitem__, texts), dtype=np.int64, count=len(texts))] = np.arange(
+        len(texts)
+    )
     codes = ranks[np.frombuffer(column.codes, dtype=np.uint32)]
     slots = np.frombuffer(column.slots, dtype=np.uint32)
     return PackedTexts(texts, *group(codes, slots, len(texts)), rows=rows, datetimes=datetimes)
@@ -44,7 +46,9 @@ def _pack_columns(columns: OpenColumns, rows: int) -> PackedColumns:
 
     constants = np.frombuffer(columns.constants, dtype=np.uint8).astype(np.int64)
     return PackedColumns(
-        constants=SortedValues.of(constants, np.frombuffer(columns.constant_slots, dtype=np.uint32), rows=rows),
+        constants=SortedValues.of(
+            constants, np.frombuffer(columns.constant_slots, dtype=np.uint32), rows=rows
+        ),
         integers=numbers(columns.integers, np.int64, columns.integer_slots),
         floats=numbers(columns.floats, np.float64, columns.float_slots),
         texts=pack_texts(columns.texts, rows, datetimes=True),

@@ -31,7 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["FIELD_OPERATORS", "parse_filter"]
 
-FIELD_OPERATORS: Final = ("$eq", "$ne", "$in", "$nin", "$gt", "$gte", "$lt", "$lte", "$exists", "$contains", "$not")
+FIELD_OPERATORS: Final = (
+    "$eq",
+    "$ne",
+    "$in",
+    "$nin",
+    "$gt",
+    "$gte",
+    "$lt",
+    "$lte",
+    "$exists",
+    "$contains",
+    "$not",
+)
 """What may stand in a condition."""
 
 _FILTER_KEYS: Final = ("$and", "$or", "$not", "$id", "$document_id", "$document.KEY")
@@ -111,7 +123,9 @@ class _Parser:
             self._fault(pointer, f"'{key}' takes a non-empty list of filters, received {received}.")
             return _EVERYTHING
         items = cast("list[object]", operand)
-        children = tuple(self.filter(item, f"{pointer}/{number}", depth + 1) for number, item in enumerate(items))
+        children = tuple(
+            self.filter(item, f"{pointer}/{number}", depth + 1) for number, item in enumerate(items)
+        )
         return And(children) if key == "$and" else Or(children)
 
     def _target(self, key: str, pointer: str) -> tuple[Source, str] | None:
@@ -128,11 +142,15 @@ class _Parser:
         if path != key and path and not path.startswith("$"):
             return Source.DOCUMENT, path
         if key.startswith("$document.") or key == "$document":
-            self._fault(pointer, f"'{_cut(key)}' names no key of the document's metadata; write '$document.KEY'.")
+            self._fault(
+                pointer, f"'{_cut(key)}' names no key of the document's metadata; write '$document.KEY'."
+            )
         else:
             hint = f" '{key}' belongs under a field." if key in FIELD_OPERATORS else ""
             known = ", ".join(_FILTER_KEYS)
-            self._fault(pointer, f"Unknown operator '{_cut(key)}'.{hint} Known here: {known}, or a metadata field.")
+            self._fault(
+                pointer, f"Unknown operator '{_cut(key)}'.{hint} Known here: {known}, or a metadata field."
+            )
         return None
 
     def _condition(self, target: tuple[Source, str], value: object, pointer: str, depth: int) -> Node:
@@ -154,7 +172,9 @@ class _Parser:
                     known = ", ".join(FIELD_OPERATORS)
                     self._fault(here, f"Unknown operator '{_cut(key)}'. Known: {known}.")
                 else:
-                    self._fault(here, "Operators and other keys do not mix in one object; write the path with dots.")
+                    self._fault(
+                        here, "Operators and other keys do not mix in one object; write the path with dots."
+                    )
                 continue
             children.append(self._operator(target, str(key), operand, here, depth))
         return children[0] if len(children) == 1 else And(tuple(children))
@@ -203,7 +223,9 @@ class _Parser:
         is_number = isinstance(operand, (int, float)) and not isinstance(operand, bool)
         if is_number or (isinstance(operand, str) and parse_instant(operand) is not None):
             return self._scalar(operand, pointer, f"'{key}' takes")
-        self._fault(pointer, f"'{key}' takes a number or an RFC 3339 datetime, received {_describe(operand)}.")
+        self._fault(
+            pointer, f"'{key}' takes a number or an RFC 3339 datetime, received {_describe(operand)}."
+        )
         return 0
 
     def _comparable(self, value: object, pointer: str, depth: int) -> object:
@@ -237,7 +259,9 @@ class _Parser:
         elif is_scalar(value):
             return cast("Scalar", value)
         else:
-            self._fault(pointer, f"{lead} a string, a number, a boolean or null, received {_describe(value)}.")
+            self._fault(
+                pointer, f"{lead} a string, a number, a boolean or null, received {_describe(value)}."
+            )
         return None
 
     def _object(self, value: object, pointer: str, depth: int, what: str) -> Mapping[str, object] | None:
@@ -264,13 +288,16 @@ class _Parser:
         self._nodes += 1
         if self._nodes > self._max_nodes:
             self._stop(
-                pointer, f"The filter has more than {self._max_nodes} operators; `$in` takes many values at once."
+                pointer,
+                f"The filter has more than {self._max_nodes} operators; `$in` takes many values at once.",
             )
 
     def _count_values(self, count: int, pointer: str) -> None:
         self._values += count
         if self._values > self._max_values:
-            self._stop(pointer, f"The filter lists more than {self._max_values} values; ask in several requests.")
+            self._stop(
+                pointer, f"The filter lists more than {self._max_values} values; ask in several requests."
+            )
 
     def _stop(self, pointer: str, detail: str) -> NoReturn:
         self._fault(pointer, detail)

@@ -50,7 +50,9 @@ class _Line(TypedDict):
     rows: list[int]
 
 
-def write_rows(rows: int, fields: Iterable[tuple[str, PackedField]], documents: PackedTexts | None) -> Iterator[bytes]:
+def write_rows(
+    rows: int, fields: Iterable[tuple[str, PackedField]], documents: PackedTexts | None
+) -> Iterator[bytes]:
     """Write a packed index, one JSON element at a time."""
     yield orjson.dumps({"format": _FORMAT, "version": _VERSION, "rows": rows})
     if documents is not None:
@@ -142,7 +144,9 @@ class _Reader:
         if type(version) is not int or type(rows) is not int or not 0 <= rows < 2**32:
             raise ValueError("the header's version and rows must be whole numbers")
         if version > _VERSION:
-            raise FormatUnsupported(f"the metadata index has version {version}; this vdb reads up to {_VERSION}")
+            raise FormatUnsupported(
+                f"the metadata index has version {version}; this vdb reads up to {_VERSION}"
+            )
         self._rows = rows
 
     def _read_line(self, line: _Line) -> None:
@@ -152,7 +156,12 @@ class _Reader:
         values = line["values"]
         slots = _whole_numbers(line["rows"])
         counts = _whole_numbers(line["counts"]) if "counts" in line else np.ones(len(values), dtype=np.int64)
-        if not values or len(counts) != len(values) or int(counts.min()) < 1 or int(counts.sum()) != len(slots):
+        if (
+            not values
+            or len(counts) != len(values)
+            or int(counts.min()) < 1
+            or int(counts.sum()) != len(slots)
+        ):
             raise ValueError(f"the counts of {key} do not fit its values and rows")
         if int(slots.min()) < 0 or int(slots.max()) >= self._rows:
             raise ValueError(f"{key} names rows beyond {self._rows - 1}")

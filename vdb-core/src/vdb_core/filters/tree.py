@@ -166,7 +166,9 @@ def _json(value: object) -> str:
         case str():
             return encode_basestring(value)
         case dict():
-            return "{" + ",".join(f"{encode_basestring(key)}:{_json(value[key])}" for key in sorted(value)) + "}"
+            return (
+                "{" + ",".join(f"{encode_basestring(key)}:{_json(value[key])}" for key in sorted(value)) + "}"
+            )
         case list():
             return "[" + ",".join(map(_json, value)) + "]"
         case _:

@@ -150,7 +150,9 @@ def canonical_text(value: object) -> str:
             instant = parse_instant(value)
             return encode_basestring(value) if instant is None else f"@{instant[0]}.{instant[1]:03}"
         case Mapping():
-            members = sorted((encode_basestring(str(key)), canonical_text(item)) for key, item in value.items())
+            members = sorted(
+                (encode_basestring(str(key)), canonical_text(item)) for key, item in value.items()
+            )
             return "{" + ",".join(f"{key}:{text}" for key, text in members) + "}"
         case list() | tuple():
             return "[" + ",".join(map(canonical_text, value)) + "]"
