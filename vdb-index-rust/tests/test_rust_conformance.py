@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vdb_core.testing import IndexConformance
+from typing import ClassVar
 
+from vdb_core.testing import IndexConformance
 from vdb_index_rust import plugin
 
 _TYPES = {each.name: each for each in plugin.vdb_register_index_types()}
@@ -22,7 +23,7 @@ class TestIvfFlat(IndexConformance):
 
 class TestIvfFlatOfManyLists(IndexConformance):
     index_type = _TYPES["ivf_flat"]
-    params = {"n_lists": 1500}
+    params: ClassVar[dict[str, object]] = {"n_lists": 1500}
     search_params = ({"n_probes": 3},)
     long_rows = 6000
 
@@ -35,13 +36,13 @@ class TestIvfPq(IndexConformance):
 
 class TestIvfPqOfBytes(IndexConformance):
     index_type = _TYPES["ivf_pq"]
-    params = {"n_lists": 7, "n_bits": 8}
+    params: ClassVar[dict[str, object]] = {"n_lists": 7, "n_bits": 8}
     search_params = ({}, {"n_probes": 1, "rerank": 0})
     long_rows = 6000
 
 
 class TestIvfPqOfOnePiece(IndexConformance):
     index_type = _TYPES["ivf_pq"]
-    params = {"n_subvectors": 1}
+    params: ClassVar[dict[str, object]] = {"n_subvectors": 1}
     search_params = ({}, {"rerank": 1})
     long_rows = 6000

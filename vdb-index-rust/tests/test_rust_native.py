@@ -14,11 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vdb_core import errors
 from vdb_core.indexes import NO_SLOT, IndexStats
-
 from vdb_index_rust import _native, index, plugin
-from vdb_index_rust.params import BruteParams, IvfFlatParams, IvfFlatSearchParams, IvfPqParams, IvfPqSearchParams
+from vdb_index_rust.params import (
+    BruteParams,
+    IvfFlatParams,
+    IvfFlatSearchParams,
+    IvfPqParams,
+    IvfPqSearchParams,
+)
 
 
 def rows(count: int = 300, dimension: int = 8, seed: int = 0) -> np.ndarray:
@@ -59,9 +65,7 @@ def test_the_stub_tells_what_the_module_has() -> None:
     del classes["Stats"]  # a type of what stats() returns, not an object of the module
     offered = {name for name in dir(_native) if not name.startswith("__")}
     assert offered == functions.keys() | classes.keys()
-    methods = {
-        node.name: node for node in classes["Index"].body if isinstance(node, ast.FunctionDef)
-    }
+    methods = {node.name: node for node in classes["Index"].body if isinstance(node, ast.FunctionDef)}
     assert {name for name in dir(_native.Index) if not name.startswith("_")} == methods.keys()
     for owner, nodes in ((_native, functions), (_native.Index, methods)):
         for name, node in nodes.items():
@@ -109,7 +113,9 @@ def test_a_panic_is_a_plugin_error() -> None:
 def test_wrong_arrays_are_told_apart(name: str) -> None:
     made = build(name, rows())
     good = np.zeros((2, 8), np.float32)
-    with pytest.raises(TypeError, match="queries: expected a float32 array of two dimensions, received a float64"):
+    with pytest.raises(
+        TypeError, match="queries: expected a float32 array of two dimensions, received a float64"
+    ):
         made.search(good.astype(np.float64), 1)
     with pytest.raises(TypeError, match="received a float32 array of shape"):
         made.search(good[0], 1)
@@ -291,9 +297,7 @@ def test_a_single_query_costs_microseconds() -> None:
 def test_a_small_exact_index_costs_nothing_to_make() -> None:
     vectors = rows(4096, 384)
     _ = build("brute", vectors, "cosine")
-    best = min(
-        _time(lambda: _native.build_brute(vectors, "cosine", 1, silent, never)) for _ in range(50)
-    )
+    best = min(_time(lambda: _native.build_brute(vectors, "cosine", 1, silent, never)) for _ in range(50))
     assert best < 100e-6, f"{best * 1e6:.1f} µs"
 
 

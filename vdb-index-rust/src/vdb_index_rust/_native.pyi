@@ -1,4 +1,4 @@
-"""Types of the native module; a test compares them with what it offers."""
+# Types of the native module; a test compares them with what it offers.
 
 from collections.abc import Callable
 from os import PathLike

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 from vdb_core.errors import IndexDamaged, PluginError
 from vdb_core.indexes import IndexStats
-
 from vdb_index_rust import _native
 from vdb_index_rust.params import (
     BruteSearchParams,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from pydantic import BaseModel
+
     from vdb_core.indexes import Cancelled, Metric, Progress
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vdb_core.plugins import Capabilities, Complexity, IndexType, hookimpl
-
 from vdb_index_rust.params import (
     BruteParams,
     BruteSearchParams,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from pydantic import BaseModel
+
     from vdb_core.indexes import Cancelled, Index, Metric, Progress
 
 __all__ = ["vdb_register_index_types"]

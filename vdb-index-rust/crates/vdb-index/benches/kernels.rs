@@ -1,0 +1,68 @@
+//! What each instruction set gains over the plain loops, on rows that fit the second-level cache and rows that do not.
+//!
+//! `cargo bench -p vdb-index`; sets are measured in turns, so that a noisy machine disturbs them alike.
+#![allow(clippy::print_stdout, reason = "a program for a terminal")]
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use vdb_index::Matrix;
+use vdb_index::kernels::{FAST_ROWS, Isa, Kernels, PANEL, Panel};
+
+const ROUNDS: usize = 9;
+
+fn main() {
+    let sets: Vec<&Kernels> = Isa::ALL.into_iter().filter_map(Kernels::of).collect();
+    for (dim, rows) in [(96, 512), (384, 512), (1536, 128), (384, 50_000)] {
+        let data: Vec<f32> = (0..rows * dim).map(|i| (i % 1013) as f32 / 1013.0 - 0.5).collect();
+        let matrix = Matrix::new(&data, rows, dim).unwrap();
+        let slots: Vec<u32> = (0..rows as u32).collect();
+        let query = matrix.row(7);
+        let panel = Panel::pack((0..PANEL as u32).map(|slot| matrix.row(slot)), dim);
+        let mut values = vec![0.0; rows];
+        let mut lanes = vec![[0.0; PANEL]; rows];
+        println!("{rows} rows of {dim}");
+        report("  dot, one query", &sets, rows, |kernels| {
+            (kernels.dot_rows)(black_box(query), matrix, &slots, &mut values);
+        });
+        report("  l2, one query", &sets, rows, |kernels| {
+            (kernels.l2_rows)(black_box(query), matrix, &slots, &mut values);
+        });
+        report("  dot, 32 queries", &sets, rows * PANEL, |kernels| {
+            (kernels.dot_panel)(black_box(&panel), matrix, &slots, &mut lanes);
+        });
+        report("  dot, float64", &sets, rows, |kernels| {
+            for &slot in &slots {
+                black_box((kernels.dot_exact)(query, matrix.row(slot)));
+            }
+        });
+    }
+    let codes: Vec<u8> = (0..96 * 16).map(|i| (i * 31 % 256) as u8).collect();
+    let mut sums = [0; FAST_ROWS];
+    println!("codes of 96 pieces of 4 bits");
+    report("  sums", &sets, FAST_ROWS * 1000, |kernels| {
+        for _ in 0..1000 {
+            (kernels.fast_scan)(black_box(&codes), black_box(&codes), &mut sums);
+        }
+    });
+}
+
+/// Median nanoseconds a value of each set, in interleaved rounds.
+fn report(what: &str, sets: &[&'static Kernels], values: usize, mut run: impl FnMut(&Kernels)) {
+    let mut times = vec![Vec::new(); sets.len()];
+    for _ in 0..ROUNDS {
+        for (kernels, times) in sets.iter().zip(&mut times) {
+            let began = Instant::now();
+            run(kernels);
+            times.push(began.elapsed().as_secs_f64() * 1e9 / values as f64);
+        }
+    }
+    let medians = times.iter_mut().map(|times| {
+        times.sort_by(f64::total_cmp);
+        times[ROUNDS / 2]
+    });
+    let line: Vec<String> =
+        sets.iter().zip(medians).map(|(kernels, median)| format!("{} {median:.2} ns", kernels.isa)).collect();
+    println!("{what}: {}", line.join(", "));
+}
