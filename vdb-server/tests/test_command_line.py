@@ -1,0 +1,440 @@
+"""The ``vdb`` command as people run it: real processes, a real server, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEAVY = (
+    "numpy",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "pydantic",
+    "orjson",
+    "httpx",
+    "prometheus_client",
+    "structlog",
+    "vdb_core",
+)
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("VDB_") and name != "WEB_CONCURRENCY"
+    }
+    return {**kept, "COLUMNS": "200", **more}
+
+
+def vdb(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "vdb_server", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**more),
+        check=False,
+    )
+
+
+class Server:
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process = process
+        self.url = url
+
+    def get(self, path: str, **headers: str) -> Any:
+        with urllib.request.urlopen(
+            urllib.request.Request(self.url + path, headers=headers), timeout=10
+        ) as answer:
+            return json.loads(answer.read())
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, log
+
+
+@contextmanager
+def serving(data_dir: Path, *arguments: object, **more: str) -> Iterator[Server]:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "vdb_server",
+            "serve",
+            "--port",
+            "0",
+            "--data-dir",
+            str(data_dir),
+            *map(str, arguments),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**more),
+    )
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        assert ready.startswith("vdb is ready at http://"), (
+            ready,
+            process.stderr.read() if not ready else "",
+        )
+        yield Server(process, ready.split()[-1])
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> tuple[Path, Path]:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(
+            json.dumps({"id": f"r/{n}", "text": f"row {n}", "metadata": {"n": n}}) + "\n" for n in range(50)
+        )
+    )
+    vectors = tmp_path / "rows.npy"
+    np.save(vectors, np.random.default_rng(3).normal(size=(50, 4)).astype(np.float32))
+    return rows, vectors
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from vdb_server.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    for flag in ("--help", "--version"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, flag],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=environment(),
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "HEAVY []" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["serve", "plugins", "libraries", "import", "search", "snapshot"])
+def test_every_command_has_help(command: str) -> None:
+    done = vdb(command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def install(site: Path, name: str, source: str, entry: str | None = None) -> None:
+    """Lay a distribution out as pip would, with one plugin."""
+    module = name.replace("-", "_")
+    (site / f"{module}.py").write_text(textwrap.dedent(source))
+    info = site / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[vdb.plugins]\n{entry or name} = {module}\n")
+
+
+TYPE = """
+from vdb_core.plugins import IndexType, hookimpl
+
+def none(*a, **k):
+    raise NotImplementedError
+
+@hookimpl
+def vdb_register_index_types():
+    return [IndexType(name={name!r}, summary="x", build=none, load=none{more})]
+"""
+
+
+@pytest.fixture
+def broken_plugins(tmp_path: Path) -> Path:
+    site = tmp_path / "site"
+    site.mkdir()
+    install(site, "vdb-raises", "raise RuntimeError('cannot even import')")
+    install(site, "vdb-exits", "raise SystemExit(3)")
+    install(
+        site,
+        "vdb-rubbish",
+        "from vdb_core.plugins import hookimpl\n@hookimpl\ndef vdb_register_index_types():\n    return [42]\n",
+    )
+    install(site, "vdb-taken", TYPE.format(name="numpy", more=""))
+    install(site, "vdb-foreign", TYPE.format(name="foreign", more=", api_version=99"))
+    install(
+        site,
+        "vdb-unknown",
+        "from vdb_core.plugins import hookimpl\n@hookimpl\ndef vdb_register_teapots():\n    return []\n",
+    )
+    install(site, "vdb-fine", TYPE.format(name="fine", more=""))
+    install(site, "vdb-off", "raise RuntimeError('imported although it is disabled')")
+    return site
+
+
+def test_broken_plugins_show_with_their_reason_and_the_server_serves_on(
+    broken_plugins: Path, tmp_path: Path
+) -> None:
+    more = {"PYTHONPATH": str(broken_plugins), "VDB_PLUGINS_DISABLED": "vdb-off"}
+    done = vdb("plugins", "--json", **more)
+    assert done.returncode == 0, done.stderr
+    found = {one["distribution"]: one for one in json.loads(done.stdout)}
+    states = {
+        name: one["state"]
+        for name, one in found.items()
+        if name.startswith("vdb-") and name not in {"vdb-core", "vdb-index-rust"}
+    }
+    assert states == {
+        "vdb-raises": "failed",
+        "vdb-exits": "failed",
+        "vdb-rubbish": "failed",
+        "vdb-taken": "conflict",
+        "vdb-foreign": "incompatible",
+        "vdb-unknown": "failed",
+        "vdb-fine": "loaded",
+        "vdb-off": "disabled",
+    }
+    assert "cannot even import" in found["vdb-raises"]["reason"]
+    assert "vdb-core" in found["vdb-taken"]["reason"]
+    assert "99" in found["vdb-foreign"]["reason"]
+    assert "vdb_register_teapots" in found["vdb-unknown"]["reason"]
+    assert found["vdb-fine"]["provides"] == ["index_type:fine"]
+    plain = vdb("plugins", **more)
+    assert plain.returncode == 0
+    assert any(line.startswith("vdb-raises\tvdb-raises\t1.0\tfailed\t") for line in plain.stdout.splitlines())
+    with serving(tmp_path / "data", **more) as server:
+        listed = {one["distribution"]: one["state"] for one in server.get("/v1/plugins")["items"]}
+        assert {name: listed[name] for name in states} == states
+        assert "fine" in {one["name"] for one in server.get("/v1/index-types")["items"]}
+        assert server.get("/readyz")["ready"] is True
+        code, log = server.stop()
+        assert code == 0
+        assert "vdb-raises" in log
+
+
+def test_from_an_import_to_a_restart(corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    rows, vectors = corpus
+    data = tmp_path / "data"
+    with serving(data) as server:
+        done = vdb(
+            "import",
+            "lib",
+            rows,
+            "--vectors",
+            vectors,
+            "--create",
+            "--metric",
+            "l2",
+            "--batch-rows",
+            20,
+            "--build",
+            "--url",
+            server.url,
+        )
+        assert (done.returncode, done.stdout) == (0, "50 created, 0 updated\n"), done.stderr
+        assert "importing into lib 100 %" in done.stderr
+        again = vdb("import", "lib", rows, "--vectors", vectors, "--json", VDB_URL=server.url)
+        assert json.loads(again.stdout) == {"created": 0, "updated": 50}
+        listed = json.loads(vdb("libraries", "--json", "--url", server.url).stdout)
+        assert [(one["id"], one["chunks"], one["metric"]) for one in listed] == [("lib", 50, "l2")]
+        assert vdb("libraries", "--url", server.url).stdout.splitlines()[1].split("\t")[0] == "lib"
+        query = ["search", "lib", "--embedding", json.dumps(np.load(vectors)[7].tolist()), "-k", 3, "--json"]
+        first = json.loads(vdb(*query, "--filter", '{"n": {"$lt": 20}}', "--url", server.url).stdout)
+        assert first["hits"][0]["id"] == "r/7"
+        assert len(first["hits"]) == 3
+        locked = vdb("libraries", "--data-dir", data)
+        assert locked.returncode == 1
+        assert "in use" in locked.stderr
+        assert "Traceback" not in locked.stderr
+        second = vdb("serve", "--port", 0, "--data-dir", data)
+        assert second.returncode == 1
+        assert "in use" in second.stderr
+        assert second.stdout == ""
+        assert vdb("snapshot", "--url", server.url).stdout == "1 written\n"
+        assert server.stop()[0] == 0
+    # The same commands on the directory, now that no server holds it.
+    hits = json.loads(vdb(*query, "--data-dir", data).stdout)["hits"]
+    assert hits[0]["id"] == "r/7"
+    shown = json.loads(vdb("libraries", "lib", "--json", VDB_DATA_DIR=str(data)).stdout)
+    assert (shown["chunks"], shown["index"]["state"]) == (50, "ready")
+    with serving(data) as server:
+        assert json.loads(vdb(*query, "--url", server.url).stdout)["hits"] == hits
+        code, log = server.stop(signal.SIGINT)
+        assert (code, log) == (0, "")
+
+
+def test_acknowledged_writes_survive_kill_9(corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    rows, vectors = corpus
+    with serving(tmp_path / "data") as server:
+        assert (
+            vdb("import", "lib", rows, "--vectors", vectors, "--create", "--url", server.url).returncode == 0
+        )
+        server.process.kill()
+        server.process.wait()
+    with serving(tmp_path / "data") as server:
+        assert server.get("/v1/libraries/lib")["chunks"] == 50
+
+
+def test_an_import_from_a_directory_and_an_archive(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(
+        '{"id": "a", "document_id": "d", "embedding": [1, 2]}\n\n{"id": "b", "embedding": [2, 1]}\n'
+    )
+    data = tmp_path / "data"
+    done = vdb("import", "lib", texts, "--create", "--create-documents", "--data-dir", data)
+    assert (done.returncode, done.stdout) == (0, "2 created, 0 updated\n"), done.stderr
+    with (
+        serving(data) as server,
+        urllib.request.urlopen(f"{server.url}/v1/libraries/lib/export", timeout=10) as answer,
+    ):
+        archive = tmp_path / "lib.tar"
+        archive.write_bytes(answer.read())
+    done = vdb("import", "copy", archive, "--data-dir", data)
+    assert (done.returncode, done.stdout) == (0, "2 created, 0 updated\n"), done.stderr
+    assert vdb("import", "copy", archive, "--create", "--data-dir", data).returncode == 2
+
+
+BAD_COMMANDS: list[tuple[list[object], dict[str, str], int, str]] = [
+    (["serve", "--host", "0.0.0.0"], {}, 2, "VDB_API_KEY"),
+    (["serve", "--workers", "2"], {}, 2, "one process"),
+    (["serve"], {"WEB_CONCURRENCY": "4"}, 2, "WEB_CONCURRENCY"),
+    (["serve", "--port", "70000"], {}, 2, "--port"),
+    (["serve"], {"VDB_PORT": "x"}, 2, "VDB_PORT"),
+    (["serve"], {"VDB_READ_ONLY_API_KEY": "x"}, 2, "VDB_API_KEY"),
+    (["serve", "--log-level", "loud"], {}, 2, "--log-level"),
+    (["libraries", "--url", "http://127.0.0.1:1"], {}, 1, "vdb serve"),
+    (["libraries", "--url", "nonsense"], {}, 1, "nonsense"),
+    (["libraries", "--url", "http://x", "--data-dir", "y"], {}, 2, "both"),
+    (["libraries", "--data-dir", "/nowhere/at/all"], {}, 1, "no data directory"),
+    (["search", "lib"], {}, 2, "--embedding"),
+    (["search", "lib", "--embedding", "[1,"], {}, 2, "not JSON"),
+    (["import", "lib", "/nowhere.jsonl"], {}, 2, "nowhere.jsonl"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "more", "code", "word"), BAD_COMMANDS)
+def test_what_cannot_be_done_is_said_without_a_traceback(
+    arguments: list[object], more: dict[str, str], code: int, word: str, tmp_path: Path
+) -> None:
+    if arguments[0] == "serve":
+        arguments = [*arguments, "--data-dir", tmp_path / "data"]
+    done = vdb(*arguments, **more)
+    assert done.returncode == code, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_refused_rows_are_named(tmp_path: Path) -> None:
+    data, file = tmp_path / "data", tmp_path / "rows.jsonl"
+    file.write_text('{"embedding": [1, 2]}\n{"embedding": [1, 2]}\n{"embedding": [1]}\n{"embedding": 3}\n')
+    done = vdb("import", "lib", file, "--create", "--batch-rows", 2, "--data-dir", data)
+    assert done.returncode == 1
+    assert "rows 2 to 3" in done.stderr
+    assert "2 rows before them are in" in done.stderr
+    assert "/chunks/0/embedding" in done.stderr
+    assert "Traceback" not in done.stderr
+    file.write_text("{}\n{oops\n")
+    done = vdb("import", "lib", file, "--data-dir", data)
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
+    vectors = tmp_path / "v.npy"
+    np.save(vectors, np.ones((3, 2)))
+    assert "float64" in vdb("import", "lib", file, "--vectors", vectors, "--data-dir", data).stderr
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = vdb("serve", "--port", taken.getsockname()[1], "--data-dir", tmp_path / "data")
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+
+
+def test_a_key_is_asked_for_over_the_wire(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", VDB_API_KEY="k") as server:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.get("/v1/libraries")
+        assert refused.value.code == 401
+        refused.value.close()
+        assert server.get("/v1/libraries", Authorization="Bearer k")["items"] == []
+        assert vdb("libraries", "--url", server.url).returncode == 1
+        assert vdb("libraries", "--url", server.url, VDB_API_KEY="k").returncode == 0
+
+
+def test_bytes_that_are_no_request_end_one_connection_only(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for junk in (
+            b"GET /v1/libraries/\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+            b"\x16\x03\x01\x02\x00",
+            b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: x\r\n\r\n",
+        ):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(junk)
+                assert b"400" in connection.recv(100)
+        # A body that never ends on a connection that just closes.
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(
+                b"POST /v1/libraries HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n{"
+            )
+        assert server.get("/v1/libraries")["items"] == []
+        code, log = server.stop()
+        assert code == 0
+        assert "Traceback" not in log
+
+
+def test_raw_targets_over_the_wire(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+
+        def status(target: bytes) -> bytes:
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(
+                    b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
+                return connection.recv(12)[-3:]
+
+        assert status(b"/v1/libraries") == b"200"
+        assert status(b"/v1/libraries/x/chunks/a%2Fb") == b"404"
+        assert status(b"/v1/libraries/x/chunks/a/b") == b"404"
+        assert status(b"/v1/libraries/x/chunks/..") == b"422"
+        assert status(b"/v1/libraries/x/chunks/%2e%2e") == b"422"
+        assert status(b"/v1/libraries/x/chunks/%") == b"400"
+        assert status(b"/v1/libraries/..") == b"422"
+
+
+def test_a_request_that_is_being_answered_is_answered_when_the_server_stops(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        body = b'{"id": "late", "name": "x"}'
+        head = f"POST /v1/libraries HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head.encode() + body[:10])
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            connection.sendall(body[10:])
+            assert b"201" in connection.recv(100)
+        server.process.communicate(timeout=30)
+        assert server.process.returncode == 0
