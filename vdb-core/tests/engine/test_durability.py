@@ -270,3 +270,18 @@ def test_a_closed_engine_says_so(opener: Callable[..., Services]) -> None:
     services.close()
     with pytest.raises(EngineClosed):
         services.libraries.create({"name": "x"})
+
+
+def test_a_lost_journal_loses_no_later_write(opener: Callable[..., Services], tmp_path: Path) -> None:
+    services = opener(tmp_path)
+    fill(services, 10)
+    for number in (50, 51):
+        add(services, [number])
+        build(services, "numpy")
+    services.close()
+    for file in tmp_path.glob("_journal.sqlite3*"):
+        file.unlink()
+    again = opener(tmp_path)
+    add(again, [60])
+    again.close()
+    assert nearest(opener(tmp_path), 60.0, 1) == ["c60"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from vdb_core.engine.records import RecordFile, parse
+from vdb_core.engine.records import RecordFile, RecordSelection, parse
 from vdb_core.filters import MetadataIndex
 from vdb_core.indexes import bitmap
 
@@ -68,14 +68,14 @@ class Block:
         vectors: NDArray[np.float32],
         norms: NDArray[np.float64] | None,
         ids: NDArray[np.int64],
-        records: RecordFile | list[bytes],
+        records: RecordFile | RecordSelection | list[bytes],
         metadata: MetadataIndex,
         rows: int,
     ) -> None:
         self.vectors = vectors
         self.norms = norms
         self.ids = ids
-        self.records = records
+        self.records: RecordFile | RecordSelection | list[bytes] = records
         self.metadata = metadata
         self.rows = rows
         self.dead = 0
@@ -227,6 +227,7 @@ class Block:
         if isinstance(self.records, RecordFile):
             record_bytes = self.records.nbytes
         else:
+            # Each is a bytes object of its own: its length, 33 bytes of header, and the list's pointer.
             record_bytes = sum(map(len, self.records)) + 41 * len(self.records)
         return {
             "vectors": self.vectors.nbytes,

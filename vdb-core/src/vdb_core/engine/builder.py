@@ -22,7 +22,7 @@ from vdb_core.domain import new_id
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.memory import release_memory
-from vdb_core.engine.records import RecordFile, parse
+from vdb_core.engine.records import RecordFile, RecordSelection, parse
 from vdb_core.engine.state import ActiveIndex
 from vdb_core.engine.storage import missing_type_warning
 from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound
@@ -30,8 +30,6 @@ from vdb_core.filters import MetadataIndex
 from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from vdb_core.engine.committer import Committer
@@ -311,19 +309,15 @@ class Builder:
                 if job.cancelled():
                     raise BuildCancelled("The job was cancelled.")
 
+        selection = RecordSelection([(block.records, slots) for block, slots in chosen])
         metadata = MetadataIndex()
-
-        def records() -> Iterator[bytes]:
-            for block, slots in chosen:
-                for slot in slots.tolist():
-                    record = block.records[slot]
-                    row = parse(record)
-                    metadata.append(row["id"], row["document_id"], row["metadata"])
-                    yield record
-
-        file = RecordFile.of(records())
+        for record in selection:
+            row = parse(record)
+            metadata.append(row["id"], row["document_id"], row["metadata"])
         metadata.pack()
-        return Block(vectors=vectors, norms=norms, ids=ids, records=file, metadata=metadata, rows=live)
+        # On disk the records are copied from where they are; in memory they need a place of their own.
+        records = selection if self._storage.durable else RecordFile.of(selection)
+        return Block(vectors=vectors, norms=norms, ids=ids, records=records, metadata=metadata, rows=live)
 
     def _swap(
         self,

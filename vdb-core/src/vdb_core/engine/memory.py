@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["release_memory"]
+__all__ = ["release_memory", "return_memory_early"]
+
+# Of <malloc.h>.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 
 
 @functools.cache
@@ -32,3 +37,20 @@ def release_memory() -> None:
     trim = _trim()
     if trim is not None:
         _ = trim(0)
+
+
+def return_memory_early() -> None:
+    """Set the C allocator up for a server: two arenas, and large blocks always mapped on their own.
+
+    By default glibc makes an arena for each thread, up to eight a core, and stops mapping blocks of a size that
+    was freed once, so that request bodies and segments stay with the process. Call it before threads start; it
+    holds for the process, so a library that is imported must not.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return  # not glibc
+    mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
+    _ = mallopt(_M_ARENA_MAX, 2)
+    _ = mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+    _ = mallopt(_M_TRIM_THRESHOLD, 4 << 20)

@@ -11,6 +11,8 @@ row costs its length and nothing more, and an answer needs to parse only the row
 from __future__ import annotations
 
 import mmap
+import os
+import weakref
 from typing import TYPE_CHECKING, Final, TypedDict, cast, final
 
 import numpy as np
@@ -19,17 +21,16 @@ import orjson
 from vdb_core.errors import SnapshotDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["ChunkRecord", "RecordFile", "created_at_of", "finish", "parse", "start"]
+__all__ = ["ChunkRecord", "RecordFile", "RecordSelection", "created_at_of", "finish", "parse", "start"]
 
+_SELECTED: Final = 4096
 _NEWLINE: Final = 10
-_COMMA: Final = 44
-_OPEN: Final = ord("[")
-_CLOSE: Final = ord("]")
+_SCANNED: Final = 1 << 20
 # Offsets from the end of a record: `"created_at":"<27 characters>","updated_at":"<27 characters>"}`.
 _CREATED_FROM: Final = -(27 + len('","updated_at":"') + 27 + len('"}'))
 _CREATED_TO: Final = _CREATED_FROM + 27
@@ -69,8 +70,31 @@ def parse(record: bytes) -> ChunkRecord:
 
 
 @final
+class _OpenFile:
+    """A file as a sequence of bytes. Read, not mapped: pages that were looked at once do not stay resident."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        _ = weakref.finalize(self, os.close, self._descriptor)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        return os.pread(self._descriptor, part.stop - part.start, part.start)
+
+
+def _open(path: Path) -> _OpenFile | mmap.mmap:
+    if hasattr(os, "pread"):
+        return _OpenFile(path)
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@final
 class RecordFile:
-    r"""Records as one JSON array with one element a line, mapped from its file or held in memory.
+    r"""Records as one JSON array with one element a line, in a file or held in memory.
 
     ::
 
@@ -78,59 +102,92 @@ class RecordFile:
            ^ends[0]        ^ends[1]                          ^ends[n]
     """
 
-    __slots__ = ("_buffer", "_ends", "_file_bytes")
+    __slots__ = ("_ends", "_text")
 
-    def __init__(self, buffer: bytes | mmap.mmap) -> None:
-        self._buffer = buffer
-        length = len(buffer)
+    def __init__(self, text: bytes | _OpenFile | mmap.mmap) -> None:
+        self._text = text
+        length = len(text)
+        parts: list[NDArray[np.int64]] = []
+        for begin in range(0, length, _SCANNED):
+            some = np.frombuffer(text[begin : min(begin + _SCANNED, length)], dtype=np.uint8)
+            parts.append(np.flatnonzero(some == _NEWLINE) + begin)
+        ends: NDArray[np.int64] = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
         # The file may end with a line break of its own, behind the bracket.
-        while length and buffer[length - 1] == _NEWLINE:
-            length -= 1
-        text = np.frombuffer(buffer, dtype=np.uint8, count=length)
-        self._ends: NDArray[np.int64] = np.flatnonzero(text == _NEWLINE).astype(np.int64)
-        # An empty array may stand on one line; otherwise the last line holds the bracket alone.
-        if length < 2 or buffer[0] != _OPEN or buffer[length - 1] != _CLOSE or not len(self._ends):
-            if bytes(buffer[:length]).replace(b"\n", b"") != b"[]":
-                raise SnapshotDamaged("expected a JSON array with one element a line")
+        if len(ends) and int(ends[-1]) == length - 1:
+            ends, length = ends[:-1], length - 1
+        if (
+            text[0:2] == b"[\n"
+            and len(ends)
+            and int(ends[-1]) == length - 2
+            and text[length - 1 : length] == b"]"
+        ):
+            self._ends = np.ascontiguousarray(ends)
+        elif length <= 4 and text[0:length].replace(b"\n", b"") == b"[]":
             self._ends = np.zeros(1, dtype=np.int64)
-        elif int(self._ends[-1]) != length - 2:
-            raise SnapshotDamaged("expected a JSON array that ends with a bracket on a line of its own")
-        self._file_bytes = len(buffer)
+        else:
+            raise SnapshotDamaged("expected a JSON array with one element a line")
 
     @classmethod
-    def map(cls, path: Path) -> RecordFile:
-        """Map a file that a snapshot store has verified."""
-        with path.open("rb") as file:
-            if path.stat().st_size < 2:
-                raise SnapshotDamaged(f"{path.name} is empty; expected a JSON array")
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        records = cls(mapped)
-        # Looking for the line ends made every page resident; a search needs only those of its hits.
-        if hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)
-        return records
+    def open(cls, path: Path) -> RecordFile:
+        """Open a file that a snapshot store has verified."""
+        return cls(_open(path))
 
     @classmethod
     def of(cls, records: Iterable[bytes]) -> RecordFile:
         """Hold records in memory, in the form of the file."""
-        joined = b",\n".join(records)
-        return cls(b"[\n" + joined + b"\n]" if joined else b"[\n]")
+        text = bytearray(b"[\n")
+        for record in records:
+            text += record
+            text += b",\n"
+        if len(text) > 2:
+            del text[-2:]
+            text += b"\n"
+        text += b"]"
+        return cls(bytes(text))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def __getitem__(self, row: int) -> bytes:
-        begin = int(self._ends[row]) + 1
-        end = int(self._ends[row + 1])
-        if self._buffer[end - 1] == _COMMA:
-            end -= 1
-        return self._buffer[begin:end]
+        line = self._text[int(self._ends[row]) + 1 : int(self._ends[row + 1])]
+        return line.removesuffix(b",")
 
     def __iter__(self) -> Iterator[bytes]:
-        for row in range(len(self)):
-            yield self[row]
+        for begin in range(0, len(self), _SELECTED):
+            ends = self._ends[begin : begin + _SELECTED + 1].tolist()
+            text = self._text[ends[0] + 1 : ends[-1]]
+            for line in text.split(b"\n") if len(ends) > 1 else ():
+                yield line.removesuffix(b",")
 
     @property
     def nbytes(self) -> int:
-        """Bytes of text plus those of the line offsets."""
-        return self._file_bytes + self._ends.nbytes
+        """Bytes in memory: of the line offsets, and of the text where it is in memory too."""
+        return self._ends.nbytes + (len(self._text) if isinstance(self._text, bytes) else 0)
+
+
+@final
+class RecordSelection:
+    """Records of chosen rows, read from where they are each time they are asked for: a copy would cost their size."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(
+        self, parts: Sequence[tuple[RecordFile | RecordSelection | list[bytes], NDArray[np.int64]]]
+    ) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(slots) for _, slots in self._parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for records, slots in self._parts:
+            for begin in range(0, len(slots), _SELECTED):
+                for slot in slots[begin : begin + _SELECTED].tolist():
+                    yield records[slot]
+
+    def __getitem__(self, row: int) -> bytes:
+        for records, slots in self._parts:
+            if row < len(slots):
+                return records[int(slots[row])]
+            row -= len(slots)
+        raise IndexError(row)

@@ -59,6 +59,28 @@ class Storage:
         self._plugins = plugins
         self._store = store
         self._journal = journal
+        self._align_journal()
+
+    def _align_journal(self) -> None:
+        """Let positions go on above those of the snapshots, also where the journal's file was lost.
+
+        Otherwise later writes would get positions that a replay takes for older than the snapshot.
+        """
+        if self._store is None or self._journal is None:
+            return
+        last = 0
+        for library_id in self._store.libraries():
+            try:
+                for generation in self._store.generations(library_id):
+                    position = self._store.header(library_id, generation)["journal_position"]
+                    last = max(last, cast("int", position))
+            except SnapshotDamaged as error:
+                _log.warning("%s", error)  # said again, and acted upon, when the library is touched
+        if last > self._journal.position:
+            _log.error(
+                "the journal ends at %d and snapshots at %d: it was lost", self._journal.position, last
+            )
+            self._journal.advance_to(last)
 
     @property
     def durable(self) -> bool:
@@ -133,7 +155,7 @@ class Storage:
             info = cast("LibraryInfo", header["library"]).copy()
             position = cast("int", header["journal_position"])
             base = self._open_base(snapshot, with_norms=info["metric"] == "cosine")
-            documents = DocumentTable(RecordFile.map(snapshot.directory / "documents.json"))
+            documents = DocumentTable(RecordFile.open(snapshot.directory / "documents.json"))
             pairs = cast(
                 "list[tuple[str, int]]", orjson.loads((snapshot.directory / "id_map.json").read_bytes())
             )
@@ -165,8 +187,8 @@ class Storage:
             return None
         vectors = cast("NDArray[np.float32]", snapshot.array("vectors"))
         norms = cast("NDArray[np.float64]", snapshot.array("norms")) if with_norms else None
-        records = RecordFile.map(snapshot.directory / "metadata.json")
-        metadata = MetadataIndex.from_rows(RecordFile.map(snapshot.directory / "meta_index.json"))
+        records = RecordFile.open(snapshot.directory / "metadata.json")
+        metadata = MetadataIndex.from_rows(RecordFile.open(snapshot.directory / "meta_index.json"))
         lengths = {
             "vectors.npy": len(vectors),
             "metadata.json": len(records),
@@ -283,7 +305,7 @@ class Storage:
                 vectors=vectors,
                 norms=norms,
                 ids=cast("NDArray[np.int64]", snapshot.array("ids")),
-                records=RecordFile.map(snapshot.directory / "metadata.json"),
+                records=RecordFile.open(snapshot.directory / "metadata.json"),
                 metadata=base.metadata,
                 rows=base.rows,
             )
@@ -328,8 +350,8 @@ class Storage:
 
 
 def _id_pairs(base: Block) -> Iterator[bytes]:
-    for slot, internal in enumerate(base.ids.tolist()):
-        yield orjson.dumps([parse(base.records[slot])["id"], internal])
+    for record, internal in zip(base.records, base.ids, strict=True):
+        yield orjson.dumps([parse(record)["id"], int(internal)])
 
 
 def missing_type_warning(name: str) -> str:

@@ -175,6 +175,15 @@ class Journal(Protocol):
         """
         ...
 
+    @property
+    def position(self) -> int:
+        """The position of the last entry there ever was, trimmed ones included; 0 where there was none."""
+        ...
+
+    def advance_to(self, position: int) -> None:
+        """Let the next entry have a position above this one. Durable when it returns."""
+        ...
+
     def replay(self, library_id: str, after: int) -> Iterator[tuple[int, JournalEntry]]:
         """Iterate over the library's entries with a position above ``after``, in order."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vdb_core.engine.jobs import Job
+from vdb_core.engine.memory import return_memory_early
 from vdb_core.services.indexing import IndexingService
 from vdb_core.services.libraries import LibraryService
 from vdb_core.services.opening import Services, open_services
@@ -25,4 +26,5 @@ __all__ = [
     "UpsertResult",
     "WouldBlock",
     "open_services",
+    "return_memory_early",
 ]

@@ -20,7 +20,7 @@ from vdb_server.cli.output import Failure, line, warn
 from vdb_server.logging import configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from vdb_server.settings import Settings
 
@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
             line(f"vdb is ready at {self._url}")
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         # The base class raises the signal again once everything has stopped, which would end this process before the
         # engine is closed, and with the status of a process that was killed.
         before = {

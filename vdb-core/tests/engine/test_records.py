@@ -1,0 +1,60 @@
+"""Records as lines of a JSON array: in memory, in a file, chosen."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdb_core.engine.records import RecordFile, RecordSelection, created_at_of, finish, parse, start
+from vdb_core.errors import SnapshotDamaged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def record_of(chunk_id: str, text: str | None) -> bytes:
+    head = start(chunk_id, None, text, {"a": [1, "x,\n]"]})
+    return finish(head, 7, b"2026-11-22T07:49:58.123456Z", b"2027-01-01T00:00:00.000000Z")
+
+
+@given(st.lists(st.tuples(texts, st.none() | texts), max_size=20))
+def test_records_come_back_as_they_were(rows: list[tuple[str, str | None]]) -> None:
+    records = [record_of(*row) for row in rows]
+    held = RecordFile.of(records)
+    assert list(held) == records
+    assert [held[at] for at in range(len(held))] == records
+    selection = RecordSelection([(held, np.arange(0, len(records), 2)), (records, np.arange(len(records)))])
+    assert list(selection) == records[::2] + records
+    assert [selection[at] for at in range(len(selection))] == records[::2] + records
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 10_000])
+@pytest.mark.parametrize("ending", [b"", b"\n"])
+def test_a_file_reads_as_memory_does(tmp_path: Path, count: int, ending: bytes) -> None:
+    records = [record_of(f"id {n}", "ü" * (n % 200)) for n in range(count)]
+    path = tmp_path / "rows.json"
+    path.write_bytes(b"[\n" + b",\n".join(records) + (b"\n]" if records else b"]") + ending)
+    assert len(json.loads(path.read_bytes())) == count
+    file = RecordFile.open(path)
+    assert len(file) == count
+    assert list(file) == records
+    assert [file[at] for at in range(0, count, 7)] == records[::7]
+
+
+@pytest.mark.parametrize("text", [b"", b"[", b"{}", b"[\n{}\n", b"[\n{}]", b"\n[]\n\n\n", b"[\n1,\n2\n}"])
+def test_what_is_no_such_array_is_damage(text: bytes) -> None:
+    with pytest.raises(SnapshotDamaged):
+        RecordFile(text)
+
+
+def test_the_time_of_creation_is_read_in_place() -> None:
+    record = record_of("x", 'a"}')
+    assert created_at_of(record) == b"2026-11-22T07:49:58.123456Z"
+    assert parse(record)["updated_at"] == "2027-01-01T00:00:00.000000Z"
