@@ -155,3 +155,21 @@ def test_the_index_page_lists_every_parameter_with_its_default() -> None:
         assert kind.complexity is not None
         for cost in (kind.complexity.build, kind.complexity.query, kind.complexity.space):
             assert cost in section, f"{kind.name}: {cost}"
+
+
+def test_the_command_page_lists_every_command_with_its_flags() -> None:
+    import typer.main
+
+    from vdb_server.cli.commands import app
+
+    text = (ROOT / "docs/reference/cli.md").read_text("utf-8")
+    sections = dict(re.findall(r"(?ms)^## `vdb (\w+)[^`]*`\n(.*?)(?=^## |\Z)", text))
+    group = typer.main.get_command(app)
+    commands = getattr(group, "commands", {})
+    assert sections.keys() == commands.keys()
+    for command, section in sections.items():
+        flags = {
+            flag for parameter in commands[command].params for flag in parameter.opts if flag.startswith("-")
+        }
+        told = set(re.findall(r"`(--?[a-z][a-z-]*)`", section))
+        assert told == flags - {"--help"}, command
