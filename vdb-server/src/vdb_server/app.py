@@ -33,7 +33,7 @@ from vdb_server.transfer.routes import router as transfer_router
 from vdb_server.wire.replies import problem_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.responses import Response
 
@@ -90,7 +90,7 @@ def create_app(
 
 def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[AppState]:
         from vdb_core.plugins import PluginManager
         from vdb_core.services import open_services
 

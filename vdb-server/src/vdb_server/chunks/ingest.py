@@ -48,7 +48,7 @@ def start_upsert(services: Services, library_id: str, raw: bytes, *, max_depth: 
     return services.libraries.upsert_chunks(
         library_id,
         given["chunks"],  # pyright: ignore[reportArgumentType] - the core checks what it is
-        create_documents=given.get("create_documents", False),  # pyright: ignore[reportArgumentType] - likewise
+        create_documents=given.get("create_documents", False),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,7 +15,6 @@ from vdb_server.errors import HttpProblem
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
-    from tempfile import _TemporaryFileWrapper  # pyright: ignore[reportPrivateUsage] - the only name of its type
     from types import TracebackType
 
 __all__ = ["FormReader", "boundary_of"]
@@ -109,7 +108,7 @@ class FormReader:
             raise _malformed("a header of a part is too long")
 
     def _header_end(self) -> None:
-        if self._field.lower() == b"content-disposition":
+        if bytes(self._field).lower() == b"content-disposition":
             self._disposition = bytes(self._value)
         self._field.clear()
         self._value.clear()
@@ -137,7 +136,7 @@ class _Part:
 
     def __init__(self) -> None:
         self._memory = bytearray()
-        self._file: _TemporaryFileWrapper[bytes] | None = None
+        self._file: IO[bytes] | None = None
 
     def write(self, data: memoryview) -> None:
         if self._file is None:

@@ -62,7 +62,7 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
+    _version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True),
     ] = False,

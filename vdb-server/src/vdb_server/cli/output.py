@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
 __all__ = ["Failure", "Reporter", "fail", "line", "print_json", "progress", "table", "warn"]
 
@@ -76,7 +76,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 @contextmanager
-def progress(what: str, total: float | None = None) -> Iterator[Reporter]:
+def progress(what: str, total: float | None = None) -> Generator[Reporter]:
     """Show how far long work is, on standard error."""
     if sys.stderr.isatty():
         with _bar(what, total) as report:
@@ -97,7 +97,7 @@ def progress(what: str, total: float | None = None) -> Iterator[Reporter]:
 
 
 @contextmanager
-def _bar(what: str, total: float | None) -> Iterator[Reporter]:
+def _bar(what: str, total: float | None) -> Generator[Reporter]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from vdb_server.cli.output import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
 __all__ = ["Target", "open_target", "segment"]
 
@@ -52,7 +52,7 @@ def segment(value: str) -> str:
 
 
 @contextmanager
-def open_target(url: str | None, data_dir: Path | None) -> Iterator[Target]:
+def open_target(url: str | None, data_dir: Path | None) -> Generator[Target]:
     """Open what the flags, else the environment, else the default names.
 
     A flag goes before ``VDB_URL``, that before ``VDB_DATA_DIR``; with none of them it is the server at its usual
@@ -77,7 +77,7 @@ def open_target(url: str | None, data_dir: Path | None) -> Iterator[Target]:
 
 
 @contextmanager
-def _open_directory(data_dir: Path) -> Iterator[Target]:
+def _open_directory(data_dir: Path) -> Generator[Target]:
     from vdb_core.errors import DataDirectoryLocked, OperatorError
     from vdb_server.cli.configuration import load_settings
     from vdb_server.embedded import open_embedded
@@ -102,7 +102,7 @@ def _open_directory(data_dir: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def _open_url(url: str) -> Iterator[Target]:
+def _open_url(url: str) -> Generator[Target]:
     import httpx
 
     key = os.environ.get("VDB_API_KEY") or os.environ.get("VDB_READ_ONLY_API_KEY")

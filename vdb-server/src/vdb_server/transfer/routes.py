@@ -19,6 +19,7 @@ from vdb_server.wire.parameters import LibraryId, strict_query
 from vdb_server.wire.replies import created
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
     from typing import IO
 
@@ -89,7 +90,7 @@ async def export_library(request: Request, library_id: LibraryId) -> Response:
     # The first piece is made before the answer begins, so that what fails early is still a proper problem.
     first = await asyncio.to_thread(next, pieces)
 
-    def all_pieces():
+    def all_pieces() -> Iterator[bytes]:
         yield first
         yield from pieces
 

@@ -16,7 +16,7 @@ from vdb_server.wire.json_body import parse_object
 from vdb_server.wire.paths import decode_chunk_id, decode_document_id, decode_library_id, decode_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from collections.abc import Set as AbstractSet
 
     from fastapi.routing import APIRoute
@@ -151,7 +151,7 @@ def _unknown(name: str, known: AbstractSet[str]) -> HttpProblem:
 
 
 @contextmanager
-def listing() -> Iterator[None]:
+def listing() -> Generator[None]:
     """Say of faults within that they point into the query of the URL, not into a body."""
     try:
         yield
