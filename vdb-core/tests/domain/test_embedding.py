@@ -202,6 +202,8 @@ def test_the_value_object() -> None:
     assert one.norm == 5.0
     assert one.normalized() == Embedding(np.array([0.6, 0.8]))
     assert hash(Embedding([0.0, 1.0])) == hash(Embedding([-0.0, 1.0]))
+    assert len({hash(Embedding([1.0, float(number)])) for number in range(50)}) == 50
+    assert Embedding([1.0, 2.0]) != Embedding([1.0, 3.0])
     assert repr(Embedding([1.0] * 4)) == "Embedding(4: 1, 1, 1, ...)"
     with pytest.raises(ValueError, match="read-only"):
         one.values[0] = 1

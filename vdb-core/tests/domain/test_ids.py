@@ -61,7 +61,11 @@ def test_value_objects_cannot_be_invalid() -> None:
 
 
 def test_a_new_id_is_a_version_7_uuid_and_valid_everywhere() -> None:
-    made = new_id()
+    for made in [new_id() for _ in range(500)]:
+        assert_is_version_7(made)
+
+
+def assert_is_version_7(made: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", made)
     assert uuid.UUID(made).version == 7
     assert not check_id(made, "")

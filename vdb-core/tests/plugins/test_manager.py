@@ -198,6 +198,11 @@ BROKEN = {
         "incompatible",
         "version '1'",
     ),
+    "api_version is a truth value": (
+        "@hookimpl\ndef vdb_register_index_types():\n    return [index_type('bad', api_version=True)]",
+        "incompatible",
+        "version True",
+    ),
     "a repr that raises": (
         (
             "class Odd:\n    def __repr__(self):\n        raise OSError('repr')\n"
@@ -316,6 +321,18 @@ def test_a_record_with_a_bad_field_is_refused(install: Install, name: str, field
     assert set(manager.index_types) == {"numpy"}
 
 
+def test_a_hook_of_a_later_version_may_be_optional(install: Install) -> None:
+    code = """
+    @hookimpl(optionalhook=True)
+    def vdb_register_rerankers():
+        raise RuntimeError("nobody calls this")
+    """
+    install("acme", GOOD.format(name="fine") + textwrap.dedent(code))
+    manager, reports = load()
+    assert reports["acme"].provides == ("index_type:fine",)
+    assert "fine" in manager.index_types
+
+
 def test_an_interrupt_by_the_user_is_no_failure_of_the_plugin(install: Install) -> None:
     install("bad", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
@@ -399,19 +416,12 @@ def test_the_built_in_fallback_cannot_be_disabled(install: Install) -> None:
 
 
 def test_order_is_by_distribution_then_name(install: Install) -> None:
-    for name in ("zeta", "Alpha", "mid-dle"):
-        install(name, GOOD.format(name=name.lower().replace("-", "_")))
+    for name, entry in (("zeta", "a"), ("Alpha", "z"), ("mid-dle", "c")):
+        install(name, GOOD.format(name=name.lower().replace("-", "_")), name=entry)
     install("beta", "", entry_points="[vdb.plugins]\nb2 = nothing_2\nb1 = nothing_1\n")
     manager = PluginManager()
     manager.load()
-    assert [report.name for report in manager.reports()] == [
-        "builtin",
-        "Alpha",
-        "b1",
-        "b2",
-        "mid-dle",
-        "zeta",
-    ]
+    assert [report.name for report in manager.reports()] == ["builtin", "z", "b1", "b2", "c", "a"]
 
 
 def test_a_malformed_entry_points_file_hurts_nobody_else(install: Install) -> None:
