@@ -13,7 +13,7 @@ lists, kept apart because ``$contains`` tells a member of a list from a string.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from vdb_core.filters.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
@@ -44,7 +44,7 @@ def constant_code(value: bool | None) -> int:
     return 0 if value is None else 1 + value
 
 
-def _view(values: array[int] | array[float]) -> NDArray[np.generic]:
+def _view(values: array[int] | array[float]) -> NDArray[Any]:
     """See an array as NumPy does; while the view lives the array cannot grow."""
     return np.frombuffer(values, dtype=np.dtype(values.typecode))
 
@@ -120,7 +120,7 @@ class OpenTexts:
         """Gather every row that has a text."""
         into.add_slots(_view(self.slots))
 
-    def _collect(self, codes: Iterable[int] | NDArray[np.generic], into: Gather) -> None:
+    def _collect(self, codes: list[int] | NDArray[np.uint32], into: Gather) -> None:
         chosen = np.zeros(len(self.known), dtype=np.bool_)
         chosen[np.asarray(codes, dtype=np.int64)] = True
         into.add_slots(_view(self.slots)[chosen[_view(self.codes)]])

@@ -206,7 +206,7 @@ class PackedTexts:
         )
         np.cumsum(lengths, out=self._offsets[1:])
         # Reading single items of a view is several times faster than of an array.
-        self._places = memoryview(self._offsets)
+        self._places: memoryview[int] = self._offsets.data
         self.table = PostingTable(counts, slots, rows=rows, ordered=False)
         self._instants = self._find_instants(texts, counts, slots, rows) if datetimes else None
 

@@ -9,6 +9,8 @@ import numpy as np
 from vdb_core.filters.packed_columns import PackedColumns, PackedField, PackedTexts, SortedValues, group
 
 if TYPE_CHECKING:
+    from array import array
+
     from vdb_core.filters.open_columns import OpenColumns, OpenField, OpenTexts
 
 __all__ = ["pack_field", "pack_texts"]
@@ -40,7 +42,9 @@ def pack_texts(column: OpenTexts, rows: int, *, datetimes: bool) -> PackedTexts 
 
 
 def _pack_columns(columns: OpenColumns, rows: int) -> PackedColumns:
-    def numbers(entries: object, kind: type[np.generic], slots: object) -> SortedValues | None:
+    def numbers(
+        entries: array[int] | array[float], kind: type[np.int64 | np.float64], slots: array[int]
+    ) -> SortedValues | None:
         values = np.frombuffer(entries, dtype=kind)
         return SortedValues.of(values, np.frombuffer(slots, dtype=np.uint32), rows=rows)
 
