@@ -183,6 +183,8 @@ class Builder:
             cut = committer.call(lambda: self._cut(entry, state)).result()
             fresh = self._make(job, cut, index_type, index_params)
             committer.call(partial(self._swap, entry, state, cut, fresh, index_type, index_params)).result()
+            # Not on the committer's thread: writes would wait while the journal is trimmed.
+            self._storage.forget_before(state)
             self._failed_at.pop(entry.id, None)
             self._release(job, entry, state)
             job.finish("succeeded")
@@ -355,4 +357,3 @@ class Builder:
             state.generation_positions[cut.generation] = cut.view.journal_position
             state.snapshot_position = cut.view.journal_position
             state.snapshot_documents_version = cut.view.documents_version
-            self._storage.forget_before(state)

@@ -321,6 +321,8 @@ class Storage:
             return
         library_id = state.info["id"]
         kept = sorted(state.generation_positions)[-2:]
+        if not kept:
+            return
         for generation in self._store.generations(library_id):
             if generation < kept[0]:
                 self._store.delete(library_id, generation)
