@@ -39,7 +39,8 @@ class Received:
 class ScriptedServer:
     """Answers what it is told to, one answer a request, the last one for ever; remembers what it received.
 
-    An answer is a dict: ``status``, ``body``, ``headers``, ``delay_s``, ``hang_up``.
+    An answer is a dict: ``status``, ``body``, ``headers``, ``delay_s``, ``hang_up`` (no answer at all),
+    ``cut`` (bytes that are missing at the end).
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,9 @@ class ScriptedServer:
                 self.send_response(answer.get("status", 200))
                 for name, value in answer.get("headers", {}).items():
                     self.send_header(name, value)
-                self.send_header("content-length", str(len(body)))
+                missing = answer.get("cut", 0)
+                self.close_connection = bool(missing)
+                self.send_header("content-length", str(len(body) + missing))
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -72,7 +75,11 @@ class ScriptedServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Stay quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                """Stay quiet: clients that hang up are part of the tests."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()

@@ -6,6 +6,7 @@ import email.parser
 import email.policy
 import io
 import json
+import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
@@ -147,7 +148,9 @@ def test_a_string_is_not_taken_for_a_list() -> None:
         _requests.include_list("text")
 
 
-def test_instants_travel_as_rfc_3339_in_filters() -> None:
+def test_instants_travel_as_rfc_3339_in_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
     zone = datetime.timezone(datetime.timedelta(hours=2))
     values = {
         "naive": datetime.datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001
@@ -165,6 +168,8 @@ def test_instants_travel_as_rfc_3339_in_filters() -> None:
         "day": "2026-01-02T00:00:00Z",
         "numpy": "2026-01-02T03:04:05Z",
     }
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,8 @@ def test_only_rows_under_explicit_ids_may_be_sent_twice(as_columns: bool) -> Non
         )
         return [batch.request.repeat for batch in planned.batches]
 
-    assert repeats(["a", "b", "c", None, "e"]) == [Repeat.ALWAYS, Repeat.UNSENT, Repeat.ALWAYS]
+    expected = [Repeat.ALWAYS, Repeat.UNSENT, Repeat.UNSENT, Repeat.ALWAYS]
+    assert repeats(["a", "b", "c", None, None, "d", "e"]) == expected
 
 
 def test_documents_are_made_where_asked_for() -> None:

@@ -81,6 +81,8 @@ def as_vector(value: object, where: str = "embedding") -> NDArray[np.float32]:
     if array.size == 0:
         msg = f"{where}: expected at least one number, received an empty embedding."
         raise InvalidArgument(msg)
+    if array.dtype == "<f4" and array.flags.c_contiguous:
+        return cast("NDArray[np.float32]", array)
     with np.errstate(over="ignore"):
         return cast("NDArray[np.float32]", np.ascontiguousarray(array, dtype="<f4"))
 
