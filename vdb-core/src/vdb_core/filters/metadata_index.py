@@ -61,7 +61,7 @@ class MetadataIndex:
         return documents + names + sum(field.nbytes for field in self._packed_fields.values())
 
     # ARG002: rows are added with all that names them; what is kept of that is this class's own affair.
-    def append(self, chunk_id: str, document_id: str | None, metadata: Mapping[str, object]) -> None:  # noqa: ARG002
+    def append(self, chunk_id: str, document_id: str | None, metadata: Mapping[str, object]) -> None:  # noqa: ARG002  # pyright: ignore[reportUnusedParameter]
         """Add a row.
 
         Args:

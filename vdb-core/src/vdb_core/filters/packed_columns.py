@@ -65,7 +65,7 @@ class SortedValues:
 
     def __init__(
         self,
-        values: NDArray[np.int64] | NDArray[np.float64],
+        values: NDArray[np.int64 | np.float64],
         counts: NDArray[np.int64],
         slots: NDArray[np.uint32],
         *,
@@ -76,7 +76,7 @@ class SortedValues:
 
     @classmethod
     def of(
-        cls, entries: NDArray[np.int64] | NDArray[np.float64], slots: NDArray[np.uint32], *, rows: int
+        cls, entries: NDArray[np.int64 | np.float64], slots: NDArray[np.uint32], *, rows: int
     ) -> SortedValues | None:
         """Pack entries given in the order of their rows; ``None`` where there are none."""
         if not len(entries):
@@ -201,7 +201,7 @@ class PackedTexts:
         if len(self._buffer) != int(lengths.sum()):
             lengths = np.fromiter((len(text.encode()) for text in texts), dtype=np.int64, count=len(texts))
         small = len(self._buffer) < 2**32
-        self._offsets: NDArray[np.uint32] | NDArray[np.uint64] = np.zeros(
+        self._offsets: NDArray[np.uint32 | np.uint64] = np.zeros(
             len(texts) + 1, dtype=np.uint32 if small else np.uint64
         )
         np.cumsum(lengths, out=self._offsets[1:])
@@ -218,7 +218,7 @@ class PackedTexts:
         begins = self._offsets[:-1].astype(np.int64)
         long = np.flatnonzero(np.diff(self._offsets) >= 10)
         likely = long[(letters[begins[long] + 4] == _DASH) & (letters[begins[long] + 7] == _DASH)]
-        found = [(code, instant) for code in likely.tolist() if (instant := parse_instant(texts[code]))]
+        found = [(code, instant) for code in likely.tolist() if (instant := parse_instant(texts[int(code)]))]
         if not found:
             return None
         codes = np.array([code for code, _ in found], dtype=np.int64)

@@ -214,13 +214,13 @@ class _Reader:
             raise ValueError(f"the values of {self._key} do not ascend")
         return texts
 
-    def _numbers_read(self, kind: Type) -> NDArray[np.int64] | NDArray[np.float64]:
+    def _numbers_read(self, kind: Type) -> NDArray[np.int64 | np.float64]:
         values = self._values
         if kind == "constant":
             codes = [code for value in values for code, one in enumerate(_CONSTANTS) if one is value]
             if len(codes) != len(values):
                 raise ValueError(f"{self._key} holds values that are neither null nor booleans")
-            numbers: NDArray[np.int64] | NDArray[np.float64] = np.array(codes, dtype=np.int64)
+            numbers: NDArray[np.int64 | np.float64] = np.array(codes, dtype=np.int64)
         elif kind == "integer":
             numbers = _whole_numbers(values)
         elif kind == "float" and all(type(value) is float for value in values):
