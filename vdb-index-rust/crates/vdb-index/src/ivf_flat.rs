@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::bitmap::Bitmap;
 use crate::coarse::Coarse;
 use crate::error::Result;
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, PANEL};
+use crate::kmeans::group;
 use crate::lists::Lists;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
@@ -18,9 +19,16 @@ use crate::pool;
 use crate::results::Neighbours;
 use crate::scan::{Norms, Scan, admit};
 use crate::store::Header;
+use crate::topk::Candidates;
 use crate::watch::{Observer, Watch};
 
 const KIND: &str = "ivf_flat";
+/// From so many queries a thread on, lists are read once for all queries that probe them.
+const TOGETHER: usize = 16;
+/// From so many queries that probe a list on, a panel of mostly empty lanes beats one query after the other.
+const PANEL_FROM: usize = 4;
+/// Places (queries times k) worked on at a time, so that candidates never take more memory than results.
+const PLACES: usize = 1 << 20;
 
 /// What the user may choose.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,7 +126,7 @@ impl IvfFlat {
     /// [`Error::Shape`](crate::Error::Shape) when the arrays do not belong to this index.
     ///
     /// # Parallelism
-    /// Up to `threads` threads split the queries.
+    /// Up to `threads` threads split the queries; many queries read each list once.
     pub fn search(
         &self,
         rows: Matrix<'_>,
@@ -136,17 +144,86 @@ impl IvfFlat {
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
         let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
         let mut work: Vec<_> = result.rows_mut().into_iter().map(|places| (places, Ok(()))).collect();
-        pool::chunks_mut(threads, &mut work, 4, |start, part| {
-            let mut kept = Vec::new();
-            for (index, ((slots, distances), outcome)) in part.iter_mut().enumerate() {
-                let query = queries.row((start + index) as u32);
-                *outcome = self.search_one(&scan, query, k, allowed, n_probes, &mut kept).map(|candidates| {
-                    scan.decide(query, candidates, slots, distances);
-                });
+        let together = queries.rows() >= TOGETHER * threads.max(1);
+        // Many queries share what the filter leaves of each list.
+        let filtered = allowed.filter(|_| together).map(|allowed| self.lists.filtered(allowed));
+        let lists = filtered.as_ref().unwrap_or(&self.lists);
+        let block = if together {
+            (PLACES / k).clamp(TOGETHER, queries.rows().div_ceil(threads.max(1)))
+        } else {
+            queries.rows().div_ceil(threads.max(1))
+        };
+        pool::chunks_mut(threads, &mut work, block, |start, part| {
+            let numbers: Vec<u32> = (start..start + part.len()).map(|number| number as u32).collect();
+            let found = if together {
+                self.search_many(&scan, queries, &numbers, k, lists, n_probes)
+            } else {
+                let mut kept = Vec::new();
+                let one =
+                    |&number| self.search_one(&scan, queries.row(number), k, allowed, n_probes, &mut kept);
+                numbers.iter().map(one).collect()
+            };
+            match found {
+                Ok(found) => {
+                    for (((slots, distances), _), (candidates, &number)) in
+                        part.iter_mut().zip(found.into_iter().zip(&numbers))
+                    {
+                        scan.decide(queries.row(number), candidates, slots, distances);
+                    }
+                }
+                Err(error) => part[0].1 = Err(error),
             }
         });
         work.into_iter().try_for_each(|(_, outcome)| outcome)?;
         Ok(result)
+    }
+
+    /// List after list over all queries that probe it. The list nearest to each query goes first, because it brings the
+    /// limits down for the others.
+    fn search_many(
+        &self,
+        scan: &Scan<'_>,
+        queries: Matrix<'_>,
+        numbers: &[u32],
+        k: usize,
+        lists: &Lists,
+        n_probes: usize,
+    ) -> Result<Vec<Candidates>> {
+        let mut searches: Vec<_> =
+            numbers.iter().map(|&number| scan.search(queries.row(number), k)).collect();
+        let (mut nearest, mut others) = (Vec::new(), Vec::new());
+        for (index, &number) in numbers.iter().enumerate() {
+            let (mut probed, mut seen) = (0, 0);
+            for list in self.coarse.rank(self.kernels, queries.row(number), n_probes)? {
+                let rows = lists.range(list).len();
+                if rows == 0 {
+                    continue;
+                }
+                let probes = if probed == 0 { &mut nearest } else { &mut others };
+                probes.push((list, index as u32));
+                probed += 1;
+                seen += rows;
+                if probed >= n_probes && seen >= k {
+                    break;
+                }
+            }
+        }
+        let mut keys = Vec::new();
+        for probes in [nearest, others] {
+            let (offsets, order) = group(probes.iter().map(|&(list, _)| list), lists.count());
+            let order: Vec<u32> = order.into_iter().map(|place| probes[place as usize].1).collect();
+            for list in 0..lists.count() as u32 {
+                let slots = lists.slots(list);
+                for picked in order[offsets[list as usize]..offsets[list as usize + 1]].chunks(PANEL) {
+                    if picked.len() < PANEL_FROM {
+                        picked.iter().for_each(|&index| scan.offer(&mut searches[index as usize], slots));
+                        continue;
+                    }
+                    scan.offer_picked(&mut searches, picked, slots, &mut keys);
+                }
+            }
+        }
+        Ok(searches.into_iter().map(|search| search.candidates).collect())
     }
 
     fn search_one(
@@ -157,7 +234,7 @@ impl IvfFlat {
         allowed: Option<Bitmap<'_>>,
         n_probes: usize,
         kept: &mut Vec<u32>,
-    ) -> Result<crate::topk::Candidates> {
+    ) -> Result<Candidates> {
         let mut search = scan.search(query, k);
         let (mut probed, mut seen) = (0, 0);
         for list in self.coarse.rank(self.kernels, query, n_probes)? {

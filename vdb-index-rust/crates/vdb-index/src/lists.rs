@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use crate::bitmap::Bitmap;
 use crate::error::Result;
 use crate::kmeans::group;
 use crate::{npy, store};
@@ -15,7 +16,8 @@ const OFFSETS: &str = "offsets.npy";
 const SLOTS: &str = "slots.npy";
 
 /// # Invariants
-/// `offsets` ascends from 0 to the number of rows; `slots` is a permutation of all rows, ascending within each list.
+/// `offsets` ascends from 0 to the number of rows; `slots` is a permutation of all rows (of the
+/// allowed ones, where filtered), ascending within each list.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lists {
     offsets: Vec<usize>,
@@ -44,6 +46,18 @@ impl Lists {
     #[inline]
     pub(crate) fn slots(&self, list: u32) -> &[u32] {
         &self.slots[self.range(list)]
+    }
+
+    /// The same lists, with the allowed rows only.
+    pub(crate) fn filtered(&self, allowed: Bitmap<'_>) -> Self {
+        let mut offsets = Vec::with_capacity(self.offsets.len());
+        let mut slots = Vec::new();
+        offsets.push(0);
+        for list in 0..self.count() as u32 {
+            slots.extend(self.slots(list).iter().copied().filter(|&slot| allowed.contains(slot)));
+            offsets.push(slots.len());
+        }
+        Self { offsets, slots }
     }
 
     /// All rows, list after list.

@@ -15,6 +15,8 @@ use crate::watch::Watch;
 
 /// Rows a call of a kernel: their keys stay in the first-level cache.
 const ROWS: usize = 64;
+/// Rows that a panel meets at a time, where there may be any number of them.
+const TILE: usize = 256;
 
 /// Norms of rows, rounded up, made when first needed: a small index is made for every segment of fresh rows, and
 /// reading them all would take longer than everything else about it.
@@ -98,7 +100,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Candidates of a query, none yet.
-    pub(crate) fn candidates(&self, query: &[f32], k: usize) -> Candidates {
+    fn candidates(&self, query: &[f32], k: usize) -> Candidates {
         let query_norm = (self.kernels.dot_exact)(query, query).sqrt();
         Candidates::new(k, Bound::new(self.metric, self.rows.dim(), query_norm))
     }
@@ -115,14 +117,10 @@ impl<'a> Scan<'a> {
         Search { signed: self.signed(query), candidates: self.candidates(query, k) }
     }
 
-    pub(crate) fn panel_search<'q>(
-        &self,
-        queries: impl Iterator<Item = &'q [f32]> + Clone,
-        k: usize,
-    ) -> PanelSearch {
-        let candidates: Vec<_> = queries.clone().map(|query| self.candidates(query, k)).collect();
-        let signed: Vec<_> = queries.map(|query| self.signed(query)).collect();
-        let panel = Panel::pack(signed.iter().map(Vec::as_slice), self.rows.dim());
+    pub(crate) fn panel_search<'q>(&self, queries: impl Iterator<Item = &'q [f32]>, k: usize) -> PanelSearch {
+        let searches: Vec<_> = queries.map(|query| self.search(query, k)).collect();
+        let panel = Panel::pack(searches.iter().map(|search| search.signed.as_slice()), self.rows.dim());
+        let candidates: Vec<_> = searches.into_iter().map(|search| search.candidates).collect();
         let mut scale = [0.0; PANEL];
         for (place, candidates) in scale.iter_mut().zip(&candidates) {
             *place = candidates.scale();
@@ -144,22 +142,61 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Offer the rows of `slots` to up to 32 searches out of many, `picked` by number; `keys` is scratch.
+    pub(crate) fn offer_picked(
+        &self,
+        searches: &mut [Search],
+        picked: &[u32],
+        slots: &[u32],
+        keys: &mut Vec<Lanes>,
+    ) {
+        let signed = picked.iter().map(|&number| searches[number as usize].signed.as_slice());
+        let panel = Panel::pack(signed, self.rows.dim());
+        let (mut scale, mut limit) = ([0.0; PANEL], [f32::INFINITY; PANEL]);
+        for (lane, &number) in picked.iter().take(PANEL).enumerate() {
+            scale[lane] = searches[number as usize].candidates.scale();
+            limit[lane] = searches[number as usize].candidates.limit();
+        }
+        for slots in slots.chunks(TILE) {
+            self.screen(&panel, &scale, &mut limit, slots, keys, |lane, key, norm, slot| {
+                let candidates = &mut searches[picked[lane] as usize].candidates;
+                candidates.offer(key, norm, slot);
+                candidates.limit()
+            });
+        }
+    }
+
     /// Offer the rows of `slots` to the queries of a panel; `keys` is scratch.
     pub(crate) fn offer_panel(&self, search: &mut PanelSearch, slots: &[u32], keys: &mut Vec<Lanes>) {
+        let PanelSearch { panel, scale, limit, candidates } = search;
+        self.screen(panel, scale, limit, slots, keys, |lane, key, norm, slot| {
+            candidates[lane].offer(key, norm, slot);
+            candidates[lane].limit()
+        });
+    }
+
+    /// Hand each lane the rows that pass its limit; `offer` returns the limit from then on.
+    fn screen(
+        &self,
+        panel: &Panel,
+        scale: &Lanes,
+        limit: &mut Lanes,
+        slots: &[u32],
+        keys: &mut Vec<Lanes>,
+        mut offer: impl FnMut(usize, f32, f32, u32) -> f32,
+    ) {
         let kernel =
             if self.metric.is_inner_product() { self.kernels.dot_panel } else { self.kernels.l2_panel };
         keys.resize(slots.len(), [0.0; PANEL]);
-        kernel(&search.panel, self.rows, slots, keys);
-        let used = u32::MAX >> (PANEL - search.panel.lanes().max(1));
+        kernel(panel, self.rows, slots, keys);
+        let used = u32::MAX >> (PANEL - panel.lanes().max(1));
         for (&slot, keys) in slots.iter().zip(keys.iter()) {
             let norm = self.norm(slot);
-            let mut passed = (self.kernels.screen)(keys, &search.scale, norm, &search.limit) & used;
+            let mut passed = (self.kernels.screen)(keys, scale, norm, limit) & used;
             while passed != 0 {
                 let lane = passed.trailing_zeros() as usize;
                 passed &= passed - 1;
-                let candidates = &mut search.candidates[lane];
-                candidates.offer(keys[lane], norm, slot);
-                search.limit[lane] = candidates.limit();
+                limit[lane] = offer(lane, keys[lane], norm, slot);
             }
         }
     }

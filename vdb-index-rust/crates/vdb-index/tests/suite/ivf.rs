@@ -82,6 +82,35 @@ proptest! {
 }
 
 #[test]
+fn batches_equal_single_queries() {
+    let fixture = Fixture::clustered(12, 3000, 20, 100, 20);
+    let words = allowed_words(&fixture.filter(3));
+    let rows = fixture.rows();
+    for metric in METRICS {
+        let lists = flat(&fixture, metric, Some(12));
+        let codes = pq(&fixture, metric, 4);
+        for allowed in [None, Some(Bitmap::new(&words, rows.rows()).unwrap())] {
+            for k in [1, 7, 400] {
+                for threads in [1, 3] {
+                    let ask = |queries| {
+                        let of_lists = lists.search(rows, queries, k, allowed, Some(3), threads).unwrap();
+                        let of_codes =
+                            codes.search(rows, queries, k, allowed, Some(3), None, threads).unwrap();
+                        (of_lists, of_codes)
+                    };
+                    let (of_lists, of_codes) = ask(fixture.queries());
+                    for (number, query) in fixture.queries.chunks(20).enumerate() {
+                        let (list, code) = ask(Matrix::new(query, 1, 20).unwrap());
+                        assert_eq!(list.slots, of_lists.slots[number * k..][..k], "{metric} {k} {threads}");
+                        assert_eq!(code.slots, of_codes.slots[number * k..][..k], "{metric} {k} {threads}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn defaults_find_the_neighbours() {
     for (metric, floor) in [(Metric::Cosine, 0.97), (Metric::L2, 0.97), (Metric::Dot, 0.9)] {
         let fixture = Fixture::clustered(3, 6000, 48, 60, 150);
