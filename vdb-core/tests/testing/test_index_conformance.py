@@ -16,20 +16,16 @@ PLANTED = Path(__file__).with_name("planted_suites.py")
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[set[str], set[str]]]:
     """Names of the tests that ran and of those that failed, by planted fault."""
-    report = tmp_path_factory.mktemp("report") / "report.xml"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        "/dev/null",
-        "--import-mode=importlib",
-    ]
+    folder = tmp_path_factory.mktemp("report")
+    report, settings = folder / "report.xml", folder / "pytest.ini"
+    # Settings of its own: those of the repository would make this a part of the run around it.
+    settings.write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(settings)]
     done = subprocess.run(
-        [*command, f"--junitxml={report}", str(PLANTED)], capture_output=True, text=True, check=False
+        [*command, "--import-mode=importlib", f"--junitxml={report}", str(PLANTED)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
     ran: dict[str, set[str]] = defaultdict(set)
