@@ -11,10 +11,10 @@ from vdb_core.indexes import bitmap
 
 ROWS: dict[str, dict[str, Any]] = {
     "english": {"lang": "en", "year": 2024, "tags": ["a", "b"], "at": "2024-05-01T12:00:00Z"},
-    "german": {"lang": "de", "year": 2020.5, "tags": [], "at": "2024-05-01T14:00:00+02:00"},
+    "german": {"flag": None, "lang": "de", "year": 2020.5, "tags": [], "at": "2024-05-01T14:00:00+02:00"},
     "nested": {"book": {"author": {"name": "Ada"}, "pages": 10}, "year": None},
     "dotted": {"book.author.name": "Ada", "year": "2024"},
-    "odd": {"year": True, "tags": ["ab", 1, None], "at": "yesterday", "book": {}},
+    "odd": {"flag": False, "year": True, "tags": ["ab", 1, None], "at": "yesterday", "book": {}},
     "empty": {},
 }
 DOCUMENTS = {"english": "d1", "german": "d2", "nested": "d1"}
@@ -34,6 +34,8 @@ EXAMPLES: list[tuple[dict[str, Any], list[str]]] = [
     ({"year": {"$gte": -1e300}}, ["english", "german"]),
     # null is a value; a missing key is not.
     ({"year": None}, ["nested"]),
+    ({"flag": None}, ["german"]),
+    ({"flag": False}, ["odd"]),
     ({"year": {"$exists": True}}, ["english", "german", "nested", "dotted", "odd"]),
     ({"year": {"$exists": False}}, ["empty"]),
     # A missing key matches only $ne, $nin, $not and $exists: false.

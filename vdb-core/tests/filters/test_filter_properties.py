@@ -269,7 +269,8 @@ def test_any_tree_answers_as_the_oracle(rows: Any, wanted: Any, documents: Any) 
 @st.composite
 def draw_collision(draw: st.DrawFn) -> tuple[list[Any], Any]:
     """Values at one key, and one condition on it over the same few values: most of them meet."""
-    kind = draw(st.sampled_from([integers | floats, datetimes, words, scalars]))
+    alike = st.sampled_from([None, True, False, 0, 1, 1.0, "", "1"])
+    kind = draw(st.sampled_from([integers | floats, datetimes, words, scalars, alike]))
     pool = [*draw(st.lists(kind, min_size=1, max_size=5)), draw(scalars)]
     value = st.sampled_from(pool)
     values = draw(st.lists(value | st.lists(value, max_size=3), min_size=3, max_size=8))
