@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -33,6 +34,7 @@ _SECURITY_HEADERS: Final = (
 )
 _NO_CONTENT_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _OPERATORS_FAULT: Final = 500
+_LOGGER: Final = "vdb_server.requests"
 
 
 class ObserveMiddleware:
@@ -41,7 +43,9 @@ class ObserveMiddleware:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._log = get_logger("vdb_server.requests")
+        self._log = get_logger(_LOGGER)
+        # Asked before a record is put together: that would cost as much as the rest of this layer.
+        self._requests = logging.getLogger(_LOGGER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer every request, whatever happens further in."""
@@ -88,14 +92,15 @@ class ObserveMiddleware:
             seconds = time.perf_counter() - started
             template = _template(inner)
             self._metrics.observe(method, template, status, seconds)
-            self._log.debug(
-                "request",
-                method=method,
-                route=template,
-                status=status,
-                ms=round(seconds * 1e3, 3),
-                request_id=request_id,
-            )
+            if self._requests.isEnabledFor(logging.DEBUG):
+                self._log.debug(
+                    "request",
+                    method=method,
+                    route=template,
+                    status=status,
+                    ms=round(seconds * 1e3, 3),
+                    request_id=request_id,
+                )
 
     def _problem(self, error: Exception, request_id: str, method: str, scope: Scope) -> Problem:
         if isinstance(error, HttpProblem):
