@@ -202,3 +202,57 @@ def test_a_batch_answers_as_single_queries_do(opener: Callable[..., Services]) -
         [hit["id"] for hit in answer.hits] for answer in services.queries.search_matrix("lib", matrix, k=2)
     ]
     assert ids == [nearest(services, float(n), 2) for n in range(9)]
+
+
+def test_every_fault_of_a_request_is_listed(opener: Callable[..., Services]) -> None:
+    services = opener()
+    fill(services)
+    with pytest.raises(ValidationFailed) as caught:
+        services.queries.search(
+            "lib",
+            {
+                "embedding": [1.0],
+                "k": 0,
+                "foo": 1,
+                "filter": {"n": {"$gtt": 1}},
+                "params": {"bar": 1},
+                "include": ["texts"],
+                "min_score": "high",
+                "explain": "yes",
+            },
+        )
+    assert {fault.pointer for fault in caught.value.faults} == {
+        "/embedding",
+        "/k",
+        "/foo",
+        "/filter/n/$gtt",
+        "/params/bar",
+        "/include/0",
+        "/min_score",
+        "/explain",
+    }
+    with pytest.raises(ValidationFailed) as caught:
+        services.libraries.create(
+            {"id": "a/b", "metric": "hamming", "dimension": 0, "index": {"type": "x", "kind": 1}, "colour": 1}
+        )
+    assert {fault.pointer for fault in caught.value.faults} == {
+        "/id",
+        "/name",
+        "/metric",
+        "/dimension",
+        "/index/type",
+        "/index/kind",
+        "/colour",
+    }
+    with pytest.raises(ValidationFailed) as caught:
+        services.libraries.upsert_chunks(
+            "lib",
+            [
+                {"id": "", "embedding": [1, 2]},
+                {"id": "x", "embedding": [1, 2, 3], "metadata": {"$a": 1}, "words": 1},
+                {"id": "x", "embedding": [float("nan"), 2], "text": 7},
+            ],
+        )
+    assert {"/chunks/0/id", "/chunks/1/metadata/$a", "/chunks/1/words", "/chunks/2/text"} <= {
+        fault.pointer for fault in caught.value.faults
+    }

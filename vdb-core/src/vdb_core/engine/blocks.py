@@ -187,7 +187,7 @@ class Block:
             if len(self._filters) >= _CACHED_FILTERS:
                 self._filters.pop(next(iter(self._filters)), None)
             # `$id` looks at the ids of now, which a later write may move to another block.
-            if '"$id"' not in wanted.key:
+            if not wanted.uses_ids:
                 self._filters[key] = words
         return words & self.alive_words()
 

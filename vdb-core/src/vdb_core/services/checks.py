@@ -16,6 +16,7 @@ __all__ = [
     "escaped",
     "is_mapping",
     "known_fields",
+    "object_of",
     "raise_faults",
     "text_fault",
 ]
@@ -40,12 +41,18 @@ def known_fields(body: Mapping[str, object], known: Collection[str], pointer: st
     ]
 
 
-def body_of(value: object, known: Collection[str], pointer: str = "") -> Mapping[str, object]:
-    """The body, where it is an object with known fields only; raises ``ValidationFailed``."""
+def object_of(value: object, pointer: str = "") -> Mapping[str, object]:
+    """The body, where it is an object; raises ``ValidationFailed``. The caller collects unknown fields."""
     if not is_mapping(value):
         raise ValidationFailed.at(pointer, f"expected an object; received {type(value).__name__}")
-    raise_faults(known_fields(value, known, pointer))
     return value
+
+
+def body_of(value: object, known: Collection[str], pointer: str = "") -> Mapping[str, object]:
+    """The body, where it is an object with known fields only; raises ``ValidationFailed``."""
+    body = object_of(value, pointer)
+    raise_faults(known_fields(body, known, pointer))
+    return body
 
 
 def raise_faults(faults: Sequence[Fault]) -> None:

@@ -28,13 +28,15 @@ from vdb_core.services.checks import (
     check_if_match,
     escaped,
     is_mapping,
+    known_fields,
+    object_of,
     raise_faults,
     text_fault,
 )
 from vdb_core.services.documents import DocumentOperations, chunk_ids_matching
 from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
 from vdb_core.services.results import DeleteResult, Page, UpsertResult
-from vdb_core.services.rows import CHUNK_FIELDS, Rows, prepare_rows
+from vdb_core.services.rows import Rows, prepare_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +103,6 @@ class ChunkOperations(DocumentOperations):
             AlreadyExists: (in the future) the id is taken.
             DocumentNotFound: (in the future) there is no such document.
         """
-        body = body_of(body, CHUNK_FIELDS)
         rows = self._prepare_rows(library_id, [body], pointer="", single=True)
 
         def prepare(overlay: Overlay) -> Plan[Chunk]:
@@ -225,10 +226,10 @@ class ChunkOperations(DocumentOperations):
 
         ``null`` takes a text or a document away; an embedding can be replaced, not taken away.
         """
-        body = body_of(body, _PATCHABLE)
+        body = object_of(body)
         info = cast("LibraryState", self._engine.entry(library_id).state).info
         limits = self._engine.settings.limits
-        faults: list[Fault] = []
+        faults = known_fields(body, _PATCHABLE, "")
         if body.get("document_id") is not None:
             faults.extend(check_id(body["document_id"], "/document_id"))
         if body.get("text") is not None:

@@ -25,7 +25,14 @@ from vdb_core.engine.records import parse
 from vdb_core.errors import AlreadyExists, DocumentNotFound, Fault, ValidationFailed
 from vdb_core.filters import parse_filter
 from vdb_core.indexes import bitmap
-from vdb_core.services.checks import body_of, check_if_match, is_mapping, raise_faults
+from vdb_core.services.checks import (
+    body_of,
+    check_if_match,
+    is_mapping,
+    known_fields,
+    object_of,
+    raise_faults,
+)
 from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
 from vdb_core.services.results import DeleteResult, Page
 
@@ -82,11 +89,17 @@ class DocumentOperations:
             LibraryNotFound: there is no such library.
             AlreadyExists: (in the future) the id is taken.
         """
-        body = body_of(body, ("id", "metadata"))
+        body = object_of(body)
         _ = self._engine.entry(library_id)
         document_id = body["id"] if "id" in body else new_id()
         metadata = body.get("metadata", {})
-        raise_faults([*check_id(document_id, "/id"), *self._metadata_faults(metadata, "/metadata")])
+        raise_faults(
+            [
+                *known_fields(body, ("id", "metadata"), ""),
+                *check_id(document_id, "/id"),
+                *self._metadata_faults(metadata, "/metadata"),
+            ]
+        )
         one, values = cast("str", document_id), cast("Mapping[str, object]", metadata)
 
         def prepare(overlay: Overlay) -> Plan[Document]:

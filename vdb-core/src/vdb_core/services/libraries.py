@@ -28,10 +28,10 @@ from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, SnapshotDamag
 from vdb_core.indexes import METRICS, bitmap
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import (
-    body_of,
     check_if_match,
     is_mapping,
     known_fields,
+    object_of,
     raise_faults,
     text_fault,
 )
@@ -86,11 +86,11 @@ class LibraryService(ChunkOperations):
             ValidationFailed: the body is not acceptable.
             AlreadyExists: (in the future) the id is taken, without regard to case.
         """
-        info = self._new_info(body_of(body, _CREATE))
+        info = self._new_info(object_of(body))
         return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info, []))
 
     def _new_info(self, body: Mapping[str, object]) -> LibraryInfo:
-        faults: list[Fault] = []
+        faults = known_fields(body, _CREATE, "")
         library_id = body["id"] if "id" in body else new_id()
         faults.extend(check_library_id(library_id, "/id"))
         if "name" not in body:
@@ -119,7 +119,6 @@ class LibraryService(ChunkOperations):
             faults.extend(known_fields(index, ("type", "params"), "/index"))
             index_type = index.get("type", index_type)
             index_params = index.get("params", {})
-        if not faults or all(fault.pointer == "/metric" for fault in faults):
             faults.extend(self.index_faults(index_type, index_params, metric, "/index"))
         raise_faults(faults)
         now = format_time(now_us())
@@ -200,9 +199,9 @@ class LibraryService(ChunkOperations):
         self, library_id: str, body: Mapping[str, object], *, if_match: int | None = None
     ) -> Future[Library]:
         """Change a library by a JSON merge patch: ``{name?, metadata?}``."""
-        body = body_of(body, ("name", "metadata"))
+        body = object_of(body)
         _ = self._engine.entry(library_id)
-        faults: list[Fault] = []
+        faults = known_fields(body, ("name", "metadata"), "")
         if "name" in body:
             faults.extend(self._name_faults(body["name"]))
         patch = body.get("metadata", {})
@@ -305,9 +304,7 @@ class LibraryService(ChunkOperations):
             chunks: bodies of chunks without embeddings, likewise.
             vectors: float32 or float16 ``[n, dim]``.
         """
-        info = self._new_info(
-            body_of({key: library[key] for key in library if key not in _DERIVED}, _CREATE, "/library")
-        )
+        info = self._new_info({key: library[key] for key in library if key not in _DERIVED})
         faults: list[Fault] = []
         now = info["created_at"]
         records: dict[str, bytes] = {}

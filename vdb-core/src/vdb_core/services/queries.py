@@ -14,7 +14,7 @@ from vdb_core.engine.search import Found, Request, find
 from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
 from vdb_core.filters import parse_filter
 from vdb_core.plugins import validate_params
-from vdb_core.services.checks import body_of, raise_faults
+from vdb_core.services.checks import known_fields, object_of, raise_faults
 from vdb_core.services.results import SearchAnswer, WouldBlock
 from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
 
@@ -43,6 +43,7 @@ QUERY_FIELDS: Final = (
     "min_score",
     "explain",
 )
+_KNOWN_FIELDS: Final = frozenset(QUERY_FIELDS)
 _INCLUDABLE: Final = ("text", "metadata", "embedding")
 _DEFAULT_INCLUDE: Final = ("text", "metadata")
 _INLINE_MS: Final = 2.0
@@ -169,7 +170,7 @@ class QueryService:
             )
         )
         vectors = stored_form(np.ascontiguousarray(matrix, dtype=np.float32), info["metric"])[0]
-        query = self._options(entry, rest, "", vectors)
+        query = self._options(entry, rest, "", vectors, [])
         return self._answer(entry, vectors, query, wait=True, threads=self._engine.search_threads)
 
     def _entry(self, library_id: str, *, wait: bool) -> Entry:
@@ -179,36 +180,42 @@ class QueryService:
         return repository.get(library_id)
 
     def _parse(self, entry: Entry, query: object, pointer: str) -> _Query:
-        body = body_of(query, QUERY_FIELDS, pointer)
+        """Check a query; raises ``ValidationFailed`` with every fault of it."""
+        body = object_of(query, pointer)
         info = cast("LibraryState", entry.state).info
-        vector = prepare_query(
-            body,
-            pointer=pointer,
-            metric=info["metric"],
-            dimension=info["dimension"],
-            limits=self._engine.settings.limits,
-            embedder=self._engine.embedder,
-        )
-        return self._options(entry, body, pointer, vector)
+        faults: list[Fault] = []
+        vector = np.empty((0, 0), dtype=np.float32)
+        try:
+            vector = prepare_query(
+                body,
+                pointer=pointer,
+                metric=info["metric"],
+                dimension=info["dimension"],
+                limits=self._engine.settings.limits,
+                embedder=self._engine.embedder,
+            )
+        except ValidationFailed as error:
+            faults.extend(error.faults)
+        return self._options(entry, body, pointer, vector, faults)
 
     def _options(
-        self, entry: Entry, body: Mapping[str, object], pointer: str, vector: NDArray[np.float32]
+        self,
+        entry: Entry,
+        body: Mapping[str, object],
+        pointer: str,
+        vector: NDArray[np.float32],
+        faults: list[Fault],
     ) -> _Query:
+        """Check everything but the vector; raises with these faults and those that were found before."""
         limits = self._engine.settings.limits
-        faults: list[Fault] = []
+        if not body.keys() <= _KNOWN_FIELDS:
+            faults.extend(known_fields(body, QUERY_FIELDS, pointer))
         k = body.get("k", 10)
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= limits.max_k:
             faults.append(
                 Fault(f"{pointer}/k", f"expected a whole number from 1 to {limits.max_k}; received {k!r}")
             )
-        include = body.get("include", _DEFAULT_INCLUDE)
-        if not isinstance(include, (list, tuple)):
-            faults.append(Fault(f"{pointer}/include", f"expected a list; received {type(include).__name__}"))
-            include = ()
-        for at, one in enumerate(cast("Sequence[object]", include)):
-            if one not in _INCLUDABLE:
-                detail = f"unknown value {one!r}; known: {', '.join(_INCLUDABLE)}"
-                faults.append(Fault(f"{pointer}/include/{at}", detail))
+        include = _include(body.get("include", _DEFAULT_INCLUDE), f"{pointer}/include", faults)
         min_score = body.get("min_score")
         if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, (int, float))):
             faults.append(Fault(f"{pointer}/min_score", f"expected a number; received {min_score!r}"))
@@ -216,31 +223,29 @@ class QueryService:
         if not isinstance(explain, bool):
             faults.append(Fault(f"{pointer}/explain", f"expected true or false; received {explain!r}"))
         wanted = None
-        if body.get("filter") is not None:
-            try:
+        params: BaseModel | None = None
+        try:
+            if body.get("filter") is not None:
                 wanted = parse_filter(
                     body["filter"],
                     pointer=f"{pointer}/filter",
                     max_depth=limits.max_filter_depth,
                     max_nodes=limits.max_filter_nodes,
                 )
-                if wanted.matches_everything:
-                    wanted = None
-            except ValidationFailed as error:
-                faults.extend(error.faults)
-        params: BaseModel | None = None
-        if body.get("params") is not None:
-            try:
+        except ValidationFailed as error:
+            faults.extend(error.faults)
+        try:
+            if body.get("params") is not None:
                 params = self._params(cast("LibraryState", entry.state), body["params"], f"{pointer}/params")
-            except ValidationFailed as error:
-                faults.extend(error.faults)
+        except ValidationFailed as error:
+            faults.extend(error.faults)
         raise_faults(faults)
         return _Query(
             vector=vector,
             k=cast("int", k),
-            filter=wanted,
+            filter=None if wanted is None or wanted.matches_everything else wanted,
             params=params,
-            include=tuple(cast("Sequence[str]", include)),
+            include=include,
             min_score=cast("float | None", min_score),
             explain=explain is True,
         )
@@ -327,6 +332,20 @@ class QueryService:
         if state.base is None and not state.warnings:
             return state.info["index_type"]
         return self._engine.kernel.name
+
+
+def _include(value: object, pointer: str, faults: list[Fault]) -> tuple[str, ...]:
+    """What a hit shows; adds to the faults where that is not acceptable."""
+    if not isinstance(value, (list, tuple)):
+        faults.append(Fault(pointer, f"expected a list; received {type(value).__name__}"))
+        return ()
+    chosen = cast("Sequence[object]", value)
+    faults.extend(
+        Fault(f"{pointer}/{at}", f"unknown value {one!r}; known: {', '.join(_INCLUDABLE)}")
+        for at, one in enumerate(chosen)
+        if one not in _INCLUDABLE
+    )
+    return tuple(cast("Sequence[str]", chosen))
 
 
 def score_of(distance: float, metric: Metric) -> tuple[float, float]:

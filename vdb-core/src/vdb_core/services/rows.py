@@ -226,7 +226,9 @@ def _matrix(
             raise ValidationFailed.at("/vectors", detail)
         if dimension is not None and vectors.shape[1] != dimension:
             # Every row has the same fault: one that names the matrix says as much as a million that name its rows.
-            detail = f"expected rows of {dimension} numbers, as the library has; received {list(vectors.shape)}"
+            detail = (
+                f"expected rows of {dimension} numbers, as the library has; received {list(vectors.shape)}"
+            )
             raise ValidationFailed.at("/vectors", detail)
         return cast("NDArray[np.floating]", vectors)
     missing = [number for number, one in enumerate(embeddings) if one is None]
