@@ -179,9 +179,10 @@ def connect_any(request: pytest.FixtureRequest) -> Iterator[Connect]:
 class ServerProcess:
     url: str
     process: subprocess.Popen[str]
+    reader: threading.Thread
 
 
-def start_server(data_dir: Path, **environment: str) -> ServerProcess:
+def launch(data_dir: Path, **environment: str) -> ServerProcess:
     """Start ``vdb serve`` on a free port and wait for its URL."""
     command = [sys.executable, "-m", "vdb_server", "serve", "--port", "0", "--data-dir", str(data_dir)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VDB_")}
@@ -201,30 +202,47 @@ def start_server(data_dir: Path, **environment: str) -> ServerProcess:
             seen.append(line)
             found = re.search(r"http://127\.0\.0\.1:[1-9]\d*", line)
             if found:
-                threading.Thread(target=process.stdout.read, daemon=True).start()
-                return ServerProcess(found[0], process)
+                # Somebody must read on, or the server's log fills the pipe and stops it.
+                reader = threading.Thread(target=process.stdout.read, daemon=True)
+                reader.start()
+                return ServerProcess(found[0], process, reader)
     finally:
         watchdog.cancel()
     process.wait()
     raise RuntimeError(f"the server did not come up:\n{''.join(seen)}")
 
 
-def stop_server(server: ServerProcess) -> None:
-    server.process.terminate()
+def stop(running: ServerProcess) -> None:
+    running.process.terminate()
     try:
-        server.process.wait(20)
+        running.process.wait(20)
     except subprocess.TimeoutExpired:
-        server.process.kill()
-        server.process.wait()
+        running.process.kill()
+        running.process.wait()
+    running.reader.join()
+    assert running.process.stdout is not None
+    running.process.stdout.close()
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    running = start_server(tmp_path_factory.mktemp("served"))
+    running = launch(tmp_path_factory.mktemp("served"))
     yield running
-    stop_server(running)
-    assert running.process.stdout is not None
-    running.process.stdout.close()
+    stop(running)
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., str]]:
+    """Starts servers with an environment of the test's own, and stops them at its end."""
+    running: list[ServerProcess] = []
+
+    def start(data_dir: Path, **environment: str) -> str:
+        running.append(launch(data_dir, **environment))
+        return running[-1].url
+
+    yield start
+    for server in running:
+        stop(server)
 
 
 @pytest.fixture(params=["sync-memory", "sync-path", "sync-server", "async-memory", "async-server"])

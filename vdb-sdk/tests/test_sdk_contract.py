@@ -509,6 +509,23 @@ def test_a_closed_engine_says_so(connect_any: Any) -> None:
         library.info()
 
 
+def test_a_server_with_keys_asks_for_one(start_server: Any, tmp_path: Path) -> None:
+    url = start_server(
+        tmp_path, VDB_API_KEY="full-key-0123456789", VDB_READ_ONLY_API_KEY="read-key-0123456789"
+    )
+    with vdb_sdk.connect(url) as client, pytest.raises(vdb_sdk.AuthenticationError) as caught:
+        list(client.libraries())
+    assert caught.value.code == "unauthorized"
+    assert caught.value.request_id
+    with vdb_sdk.connect(url, api_key="full-key-0123456789") as client:
+        client.create_library("A", id="a").upsert(ids=IDS, embeddings=MATRIX)
+    with vdb_sdk.connect(url, api_key="read-key-0123456789") as client:
+        assert client.library("a").search(MATRIX[4], k=1).ids == ["row-4"]
+        assert len(client.library("a").search_many(MATRIX[:5])) == 5
+        with pytest.raises(vdb_sdk.PermissionDeniedError):
+            client.library("a").upsert(ids=IDS[:1], embeddings=MATRIX[:1])
+
+
 def test_handles_and_clients_name_themselves(connect_any: Any, tmp_path: Path) -> None:
     assert repr(connect_any()) == "Client('memory')"
     client = connect_any(tmp_path / "data")

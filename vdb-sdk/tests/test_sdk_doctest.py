@@ -52,5 +52,5 @@ async def run_async(test: doctest.DocTest) -> None:
     "test", [test for name in ASYNC_MODULES for test in examples(name)], ids=lambda test: test.name
 )
 def test_asynchronous_example(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "displayhook", lambda value: None if value is None else print(repr(value)))  # noqa: T201
+    monkeypatch.setattr(sys, "displayhook", lambda value: None if value is None else print(repr(value)))
     asyncio.run(run_async(test))

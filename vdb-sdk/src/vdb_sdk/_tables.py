@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vdb_sdk._vectors import MatrixArray
 
-__all__ = ["Columns", "is_table", "table_blocks", "table_rows"]
+__all__ = ["Columns", "TableLike", "is_table", "table_blocks", "table_rows"]
 
 _FIELDS: Final = ("id", "embedding", "text", "document_id", "metadata")
 
@@ -35,6 +35,14 @@ class Columns:
     texts: Sequence[str | None] | None = None
     document_ids: Sequence[str | None] | None = None
     metadatas: Sequence[Mapping[str, object] | None] | None = None
+
+
+class TableLike(Protocol):
+    """A table as a caller may hand it in: a DataFrame of pandas or polars, or whatever else speaks Arrow."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Hand out the table as an Arrow stream (the Arrow PyCapsule interface)."""
+        ...
 
 
 class _Table(Protocol):

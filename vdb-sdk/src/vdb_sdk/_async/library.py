@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vdb_sdk._async.session import AsyncSession
     from vdb_sdk._requests import IncludeField, Unset
     from vdb_sdk._rows import RowLike
+    from vdb_sdk._tables import TableLike
     from vdb_sdk._vectors import MatrixLike, VectorLike
     from vdb_sdk.models import (
         Chunk,
@@ -166,7 +167,7 @@ class AsyncLibraryHandle:
 
     async def upsert(
         self,
-        rows: Iterable[RowLike] | object | None = None,
+        rows: Iterable[RowLike] | TableLike | None = None,
         *,
         ids: Iterable[str] | None = None,
         embeddings: MatrixLike | None = None,
