@@ -52,6 +52,14 @@ pub(crate) fn default_probes(n_lists: usize) -> usize {
     ((18.0 * (n_lists as f64).powf(0.22)).ceil() as usize).clamp(1, n_lists.max(1))
 }
 
+/// Lists to scan where a filter leaves the share `s` of the rows: `n_probes s^-1/4`. The nearest allowed rows lie farther
+/// off, in more lists, than the nearest of all; and a list costs less, because only its allowed rows are compared.
+pub(crate) fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows: usize) -> usize {
+    let Some(allowed) = allowed else { return n_probes };
+    let share = allowed.count().max(1) as f64 / rows.max(1) as f64;
+    (n_probes as f64 * share.powf(-0.25)).ceil() as usize
+}
+
 /// The index; see the module.
 #[derive(Debug)]
 pub struct IvfFlat {
@@ -119,8 +127,8 @@ impl IvfFlat {
         [("centroids", self.coarse.bytes()), ("lists", self.lists.bytes()), ("norms", self.norms.bytes())]
     }
 
-    /// The `k` nearest of the allowed rows in the `n_probes` nearest lists that have any; further lists are scanned
-    /// until `k` allowed rows were seen. All lists give exactly what [`Brute`](crate::Brute) gives.
+    /// The `k` nearest of the allowed rows in the `n_probes` nearest lists that have any; a filter that leaves the share
+    /// `s` of the rows makes that `n_probes s^-1/4`, and further lists are scanned until `k` allowed rows were seen. All lists give exactly what [`Brute`](crate::Brute) gives.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when the arrays do not belong to this index.
@@ -142,6 +150,7 @@ impl IvfFlat {
             return Ok(result);
         }
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
+        let n_probes = filtered_probes(n_probes, allowed, self.rows);
         let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
         let mut work: Vec<_> = result.rows_mut().into_iter().map(|places| (places, Ok(()))).collect();
         let together = queries.rows() >= TOGETHER * threads.max(1);

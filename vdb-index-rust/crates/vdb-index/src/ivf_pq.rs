@@ -194,8 +194,8 @@ impl IvfPq {
     }
 
     /// The `k` nearest of the allowed rows in the `n_probes` nearest lists that have any, by estimate; the best
-    /// `rerank` of them (at least `k`) are decided by their full rows. `rerank` 0 returns estimated distances. Further
-    /// lists are scanned until `k` allowed rows were seen.
+    /// `rerank` of them (at least `k`) are decided by their full rows. `rerank` 0 returns estimated distances. A
+    /// filter scans more lists, as in [`IvfFlat::search`](crate::IvfFlat::search).
     ///
     /// # Errors
     /// [`Error::Shape`] when the arrays do not belong to this index.
@@ -219,6 +219,7 @@ impl IvfPq {
             return Ok(result);
         }
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
+        let n_probes = ivf_flat::filtered_probes(n_probes, allowed, self.rows);
         let rerank = rerank.unwrap_or_else(|| default_rerank(k));
         let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
         let mut work: Vec<_> = result.rows_mut().into_iter().map(|places| (places, Ok(()))).collect();

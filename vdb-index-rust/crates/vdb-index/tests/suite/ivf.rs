@@ -128,6 +128,23 @@ fn defaults_find_the_neighbours() {
 }
 
 #[test]
+fn a_filter_does_not_cost_recall() {
+    let fixture = Fixture::clustered(3, 8000, 32, 60, 400).normalized();
+    let lists = flat(&fixture, Metric::Cosine, None);
+    let codes = pq(&fixture, Metric::Cosine, 4);
+    for percent in [2, 10, 50] {
+        let allowed: Vec<bool> = (0..8000usize).map(|slot| slot * 7919 % 100 < percent).collect();
+        let words = allowed_words(&allowed);
+        let bitmap = Some(Bitmap::new(&words, 8000).unwrap());
+        let truth = twin(&fixture, 10, Metric::Cosine, Some(&allowed));
+        let (rows, queries) = (fixture.rows(), fixture.queries());
+        let of_lists = recall(&lists.search(rows, queries, 10, bitmap, None, 1).unwrap(), &truth);
+        let of_codes = recall(&codes.search(rows, queries, 10, bitmap, None, None, 1).unwrap(), &truth);
+        assert!(of_lists >= 0.95 && of_codes >= 0.95, "{percent} %: {of_lists} {of_codes}");
+    }
+}
+
+#[test]
 fn estimates_are_near_the_distances() {
     let fixture = Fixture::clustered(4, 3000, 32, 20, 60);
     for (metric, fixture) in [
