@@ -421,10 +421,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Kill the server while it writes, again and again; ``-- N`` sets how many times (200)."""
+    """Kill the server while it writes, again and again; ``-- N`` sets how many times (100)."""
     python = _stack(session, "test")
-    rounds = session.posargs[0] if session.posargs else "200"
-    _run(session, python, "-m", "pytest", "tests/crash", VDB_CRASH_ROUNDS=rounds)
+    rounds = session.posargs[0] if session.posargs else "100"
+    _run(session, python, "-m", "pytest", "tests/e2e/test_crash.py", VDB_CRASH_ROUNDS=rounds)
 
 
 @nox.session
