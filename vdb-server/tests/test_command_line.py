@@ -438,3 +438,19 @@ def test_a_request_that_is_being_answered_is_answered_when_the_server_stops(tmp_
             assert b"201" in connection.recv(100)
         server.process.communicate(timeout=30)
         assert server.process.returncode == 0
+
+
+def test_the_log_has_a_record_for_each_request_where_asked_for(tmp_path: Path) -> None:
+    arguments = ("--log-level", "debug", "--log-format", "json")
+    with serving(tmp_path / "data", *arguments, VDB_PLUGINS_DISABLED="nothing") as server:
+        server.get("/v1/libraries", **{"X-Request-Id": "mine-1"})
+        code, log = server.stop()
+        assert code == 0
+    records = [json.loads(line) for line in log.splitlines()]
+    (request,) = [record for record in records if record["event"] == "request"]
+    assert (request["method"], request["route"], request["status"]) == ("GET", "/v1/libraries", 200)
+    assert request["request_id"] == "mine-1"
+    assert request["level"] == "debug"
+    with serving(tmp_path / "data", "--log-format", "console") as server:
+        server.get("/v1/libraries")
+        assert server.stop() == (0, "")

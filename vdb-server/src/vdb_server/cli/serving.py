@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-_SWITCH_INTERVAL_S: Final = 0.001
-"""How long a thread may keep the interpreter while others wait for it. The default of 5 ms is what a search on the
-event loop waits each time a build or a fold runs Python code beside it."""
+_SWITCH_INTERVAL_S: Final = 0.0005
+"""How long a thread may keep the interpreter while others wait for it. Beside one thread that runs Python code all the
+time, as a fold or a build does in between, the median search over HTTP took 9.6 ms with Python's default of 5 ms and
+2.2 ms with this (2 cores, 200 rows; 0.1 ms gained no more than 0.7 ms and switches five times as often)."""
 
 _GRACE_S: Final = 20
 """How long requests that are being answered may take to end once the server was asked to stop."""

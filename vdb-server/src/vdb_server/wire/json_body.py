@@ -147,9 +147,7 @@ def _explain(raw: bytes, error: orjson.JSONDecodeError, max_depth: int) -> NoRet
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ValidationFailed.at(
-            "", f"JSON is nested at most {max_depth} deep; this body is far deeper: flatten it"
-        ) from error
+        _far_too_deep(max_depth)
     except _Constant as constant:
         _malformed(f"{constant} is not a JSON number; numbers are finite", None)
     except json.JSONDecodeError as malformed:
@@ -166,7 +164,16 @@ def _explain(raw: bytes, error: orjson.JSONDecodeError, max_depth: int) -> NoRet
                 for pointer in pointers
             ]
         ) from error
+    if _is_too_deep(value, max_depth):
+        _far_too_deep(max_depth)
     _malformed(error.msg, text[: error.pos])
+
+
+def _far_too_deep(max_depth: int) -> NoReturn:
+    """Refuse what the fast parser itself gave up on; a pointer to it would be longer than it helps."""
+    raise ValidationFailed.at(
+        "", f"JSON is nested at most {max_depth} deep; this body is far deeper: flatten it"
+    )
 
 
 class _Constant(ValueError):
