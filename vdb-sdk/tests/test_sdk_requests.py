@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vdb_sdk import _requests
+from vdb_sdk import _chunk_requests, _request_parts, _requests
 from vdb_sdk._transport import Repeat
 from vdb_sdk.errors import InvalidArgument
 from vdb_sdk.models import IndexSpec
@@ -26,7 +26,7 @@ SAFE = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%"
 @settings(deadline=None)
 @given(TEXT)
 def test_any_id_is_one_segment_that_reads_back_as_itself(value: str) -> None:
-    encoded = _requests.segment(value, "id")
+    encoded = _request_parts.segment(value, "id")
     assert unquote(encoded) == value
     assert set(encoded) <= SAFE
     assert encoded not in {"", ".", ".."}
@@ -35,14 +35,14 @@ def test_any_id_is_one_segment_that_reads_back_as_itself(value: str) -> None:
 @pytest.mark.parametrize("value", ["", "\ud800", 7, None, b"bytes"])
 def test_what_is_no_id_is_refused_before_it_is_sent(value: object) -> None:
     with pytest.raises(InvalidArgument, match="chunk_id"):
-        _requests.segment(value, "chunk_id")
+        _request_parts.segment(value, "chunk_id")
 
 
 def test_a_search_carries_its_embedding_as_little_endian_float32() -> None:
-    options = _requests.search_options(
+    options = _chunk_requests.search_options(
         k=3, filter={"a": 1}, params=None, include=("text",), min_score=0.5, explain=True
     )
-    request = _requests.search("lib", embedding=[1, 2.5, -3], text=None, options=options)
+    request = _chunk_requests.search("lib", embedding=[1, 2.5, -3], text=None, options=options)
     body = json.loads(request.body)
     vector = np.frombuffer(base64.b64decode(body.pop("embedding_b64")), dtype="<f4")
     assert vector.tolist() == [1.0, 2.5, -3.0]
@@ -53,12 +53,12 @@ def test_a_search_carries_its_embedding_as_little_endian_float32() -> None:
 @pytest.mark.parametrize(("embedding", "text"), [(None, None), ([1.0], "words")])
 def test_a_search_takes_an_embedding_or_a_text(embedding: object, text: str | None) -> None:
     with pytest.raises(InvalidArgument, match="either an embedding or text"):
-        _requests.search("lib", embedding=embedding, text=text, options={})
+        _chunk_requests.search("lib", embedding=embedding, text=text, options={})
 
 
 def test_a_batch_of_queries_is_a_npy_body_with_its_options_in_the_url() -> None:
     matrix = np.arange(10, dtype=np.float32).reshape(5, 2)
-    options = _requests.search_options(
+    options = _chunk_requests.search_options(
         k=3,
         filter={"a b": "é&="},
         params={"n_probes": 4},
@@ -66,7 +66,7 @@ def test_a_batch_of_queries_is_a_npy_body_with_its_options_in_the_url() -> None:
         min_score=None,
         explain=False,
     )
-    requests = list(_requests.search_batches("lib", matrix, options, 2))
+    requests = list(_chunk_requests.search_batches("lib", matrix, options, 2))
     parts = [np.load(io.BytesIO(request.body), allow_pickle=False) for request in requests]
     assert [len(part) for part in parts] == [2, 2, 1]
     assert np.array_equal(np.concatenate(parts), matrix)
@@ -79,10 +79,10 @@ def test_a_batch_of_queries_is_a_npy_body_with_its_options_in_the_url() -> None:
 
 def test_options_too_long_for_a_url_travel_in_the_body() -> None:
     matrix = np.ones((2, 3), dtype=np.float32)
-    options = _requests.search_options(
+    options = _chunk_requests.search_options(
         k=1, filter={"x": {"$in": ["word"] * 5000}}, params=None, include=(), min_score=None, explain=False
     )
-    (request,) = _requests.search_batches("lib", matrix, options, 10)
+    (request,) = _chunk_requests.search_batches("lib", matrix, options, 10)
     assert len(request.target) < 100
     queries = json.loads(request.body)["queries"]
     assert len(queries) == 2
@@ -92,7 +92,9 @@ def test_options_too_long_for_a_url_travel_in_the_body() -> None:
 def test_bulk_is_multipart_that_others_can_read() -> None:
     matrix = np.arange(6, dtype=np.float16).reshape(2, 3)
     rows = [b'{"id":"a"}', b'{"id":"b"}']
-    request = _requests.bulk("lib", rows, matrix, create_documents=True, boundary="XyZ", repeat=Repeat.ALWAYS)
+    request = _chunk_requests.bulk(
+        "lib", rows, matrix, create_documents=True, boundary="XyZ", repeat=Repeat.ALWAYS
+    )
     assert request.target == "/v1/libraries/lib/chunks/bulk?create_documents=true"
     head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.body)
@@ -112,15 +114,15 @@ def test_what_may_be_sent_twice() -> None:
 
     assert create(None) is Repeat.UNSENT
     assert create("a") is Repeat.REFUSED
-    assert _requests.create_chunk("lib", {"text": "t"}).repeat is Repeat.UNSENT
-    assert _requests.create_chunk("lib", {"id": "a"}).repeat is Repeat.REFUSED
+    assert _chunk_requests.create_chunk("lib", {"text": "t"}).repeat is Repeat.UNSENT
+    assert _chunk_requests.create_chunk("lib", {"id": "a"}).repeat is Repeat.REFUSED
     assert _requests.create_document("lib", document_id=None, metadata=None).repeat is Repeat.UNSENT
     assert _requests.delete_library("lib", if_match=None).repeat is Repeat.REFUSED
-    assert _requests.delete_chunks("lib", ids=["a"], filter=None).repeat is Repeat.ALWAYS
+    assert _chunk_requests.delete_chunks("lib", ids=["a"], filter=None).repeat is Repeat.ALWAYS
     assert _requests.get_library("lib").repeat is Repeat.ALWAYS
-    assert _requests.patch_chunk("lib", "a", if_match=None, text="t").repeat is Repeat.ALWAYS
-    assert _requests.patch_chunk("lib", "a", if_match=3, text="t").repeat is Repeat.REFUSED
-    assert _requests.search("lib", embedding=[1.0], text=None, options={}).repeat is Repeat.ALWAYS
+    assert _chunk_requests.patch_chunk("lib", "a", if_match=None, text="t").repeat is Repeat.ALWAYS
+    assert _chunk_requests.patch_chunk("lib", "a", if_match=3, text="t").repeat is Repeat.REFUSED
+    assert _chunk_requests.search("lib", embedding=[1.0], text=None, options={}).repeat is Repeat.ALWAYS
 
 
 def test_if_match_is_an_entity_tag() -> None:
@@ -129,8 +131,8 @@ def test_if_match_is_an_entity_tag() -> None:
 
 
 def test_a_patch_holds_what_was_given_and_nothing_else() -> None:
-    request = _requests.patch_chunk(
-        "lib", "a", if_match=None, text=None, embedding=_requests.UNSET, metadata={"gone": None}
+    request = _chunk_requests.patch_chunk(
+        "lib", "a", if_match=None, text=None, embedding=_request_parts.UNSET, metadata={"gone": None}
     )
     assert json.loads(request.body) == {"text": None, "metadata": {"gone": None}}
 
@@ -138,14 +140,14 @@ def test_a_patch_holds_what_was_given_and_nothing_else() -> None:
 @pytest.mark.parametrize("arguments", [{}, {"ids": ["a"], "filter": {"x": 1}}])
 def test_a_delete_never_means_everything(arguments: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument, match="either ids or filter"):
-        _requests.delete_chunks("lib", ids=arguments.get("ids"), filter=arguments.get("filter"))  # type: ignore[arg-type]
+        _chunk_requests.delete_chunks("lib", ids=arguments.get("ids"), filter=arguments.get("filter"))  # type: ignore[arg-type]
 
 
 def test_a_string_is_not_taken_for_a_list() -> None:
     with pytest.raises(InvalidArgument, match="one string"):
-        _requests.delete_chunks("lib", ids="abc", filter=None)
+        _chunk_requests.delete_chunks("lib", ids="abc", filter=None)
     with pytest.raises(InvalidArgument, match="one string"):
-        _requests.include_list("text")
+        _chunk_requests.include_list("text")
 
 
 def test_instants_travel_as_rfc_3339_in_filters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +160,10 @@ def test_instants_travel_as_rfc_3339_in_filters(monkeypatch: pytest.MonkeyPatch)
         "day": datetime.date(2026, 1, 2),
         "numpy": np.datetime64("2026-01-02T03:04:05"),
     }
-    options = _requests.search_options(
+    options = _chunk_requests.search_options(
         k=1, filter=values, params=None, include=(), min_score=None, explain=False
     )
-    body = json.loads(_requests.search("lib", embedding=[1.0], text=None, options=options).body)
+    body = json.loads(_chunk_requests.search("lib", embedding=[1.0], text=None, options=options).body)
     assert body["filter"] == {
         "naive": "2026-01-02T03:04:05Z",
         "zoned": "2026-01-02T01:04:05Z",

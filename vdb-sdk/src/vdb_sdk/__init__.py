@@ -11,7 +11,7 @@ from vdb_sdk._async.library import AsyncLibraryHandle
 from vdb_sdk._async.pager import AsyncPager
 from vdb_sdk._connect import connect, connect_async
 from vdb_sdk._progress import Progress, ProgressCallback, TextProgress
-from vdb_sdk._requests import UNSET
+from vdb_sdk._request_parts import UNSET
 from vdb_sdk._retry import RetryPolicy
 from vdb_sdk._sync.client import Client
 from vdb_sdk._sync.jobs import Job

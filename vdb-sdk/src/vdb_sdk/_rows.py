@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from vdb_sdk import _requests
+from vdb_sdk import _chunk_requests
 from vdb_sdk._json import check_finite, dumps
 from vdb_sdk._progress import Progress
 from vdb_sdk._tables import Columns, is_table, table_blocks, table_rows
@@ -233,7 +233,7 @@ class _Writer:
     def _block(self, block: Columns, first: int, offset: int, lines: list[bytes], explicit: bool) -> Batch:
         if block.embeddings is None:
             return self._upsert(offset + first, lines, explicit)
-        request = _requests.bulk(
+        request = _chunk_requests.bulk(
             self.library_id,
             lines,
             block.embeddings[first : first + len(lines)],
@@ -244,7 +244,7 @@ class _Writer:
         return Batch(first=offset + first, rows=len(lines), request=request)
 
     def _upsert(self, first: int, lines: list[bytes], explicit: bool) -> Batch:
-        request = _requests.upsert(
+        request = _chunk_requests.upsert(
             self.library_id,
             lines,
             create_documents=self.create_documents,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from vdb_sdk import _requests, _responses
+from vdb_sdk import _request_parts, _requests, _responses
 from vdb_sdk._async.jobs import AsyncJob
 from vdb_sdk._async.library import AsyncLibraryHandle
 from vdb_sdk._async.pager import AsyncPager
@@ -56,7 +56,7 @@ class AsyncClient:
     async def ready(self) -> bool:
         """Whether the engine answers requests now; asks once, and takes no answer for a no."""
         try:
-            response = await self._session.transport.send(_requests.get("/readyz"))
+            response = await self._session.transport.send(_request_parts.get("/readyz"))
         except (ConnectionFailed, TimeoutExceeded):
             return False
         return response.status < 300
@@ -118,7 +118,7 @@ class AsyncClient:
 
     def library(self, library_id: str) -> AsyncLibraryHandle:
         """A handle to a library. Sends nothing: whether it exists shows at the first call."""
-        _requests.segment(library_id, "library_id")
+        _request_parts.segment(library_id, "library_id")
         return AsyncLibraryHandle(self._session, library_id)
 
     async def get_library(self, library_id: str) -> AsyncLibraryHandle:
@@ -161,13 +161,13 @@ class AsyncClient:
 
     async def index_types(self) -> list[IndexTypeInfo]:
         """The index types on offer, with their parameters."""
-        return await self._session.call(_requests.get("/v1/index-types"), _responses.index_types)
+        return await self._session.call(_request_parts.get("/v1/index-types"), _responses.index_types)
 
     async def plugins(self) -> list[PluginInfo]:
         """The plugins that the server found, and what became of each."""
-        return await self._session.call(_requests.get("/v1/plugins"), _responses.plugins)
+        return await self._session.call(_request_parts.get("/v1/plugins"), _responses.plugins)
 
     async def job(self, job_id: str) -> AsyncJob:
         """A background job by its id; raises `NotFoundError` where the server knows it no more."""
-        status = await self._session.call(_requests.get(_requests.job_path(job_id)), _responses.job)
+        status = await self._session.call(_request_parts.get(_requests.job_path(job_id)), _responses.job)
         return AsyncJob(self._session, status)

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vdb_sdk import _requests, _responses
+from vdb_sdk import _chunk_requests, _request_parts, _requests, _responses
 from vdb_sdk._async.jobs import AsyncJob
 from vdb_sdk._async.pager import AsyncPager
 from vdb_sdk._progress import ProgressCallback, reporter
-from vdb_sdk._requests import UNSET
+from vdb_sdk._request_parts import UNSET
 from vdb_sdk._rows import Totals, chunk_row, plan_upsert
 from vdb_sdk.errors import VdbSdkError
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from vdb_sdk._async.session import AsyncSession
-    from vdb_sdk._requests import IncludeField, Unset
+    from vdb_sdk._chunk_requests import IncludeField
+    from vdb_sdk._request_parts import Unset
     from vdb_sdk._rows import RowLike
     from vdb_sdk._tables import TableLike
     from vdb_sdk._vectors import MatrixLike, VectorLike
@@ -114,7 +115,7 @@ class AsyncLibraryHandle:
 
     async def get_document(self, document_id: str) -> Document:
         """A document; raises `NotFoundError` where there is none."""
-        request = _requests.get(_requests.document_path(self._id, document_id))
+        request = _request_parts.get(_requests.document_path(self._id, document_id))
         return await self._session.call(request, _responses.document)
 
     def documents(self, *, page_size: int = 100, cursor: str | None = None) -> AsyncPager[Document]:
@@ -140,7 +141,7 @@ class AsyncLibraryHandle:
     async def delete_document(self, document_id: str, *, if_match: int | None = None) -> None:
         """Delete a document and its chunks."""
         path = _requests.document_path(self._id, document_id)
-        await self._session.send(_requests.delete(path, if_match=if_match))
+        await self._session.send(_request_parts.delete(path, if_match=if_match))
 
     # Chunks
 
@@ -162,7 +163,7 @@ class AsyncLibraryHandle:
             "metadata": metadata,
         }
         return await self._session.call(
-            _requests.create_chunk(self._id, chunk_row(fields, "add")), _responses.chunk
+            _chunk_requests.create_chunk(self._id, chunk_row(fields, "add")), _responses.chunk
         )
 
     async def upsert(
@@ -237,7 +238,7 @@ class AsyncLibraryHandle:
 
     async def get(self, chunk_id: str) -> Chunk:
         """A chunk with its embedding; raises `NotFoundError` where there is none."""
-        request = _requests.get(_requests.chunk_path(self._id, chunk_id))
+        request = _request_parts.get(_chunk_requests.chunk_path(self._id, chunk_id))
         return await self._session.call(request, _responses.chunk)
 
     def chunks(
@@ -253,10 +254,10 @@ class AsyncLibraryHandle:
 
         They come without their embeddings unless ``include=["embedding"]`` asks for them.
         """
-        wanted = _requests.include_list(include)
+        wanted = _chunk_requests.include_list(include)
         return AsyncPager(
             self._session,
-            lambda after: _requests.list_chunks(
+            lambda after: _chunk_requests.list_chunks(
                 self._id,
                 document_id=document_id,
                 filter=filter,
@@ -279,7 +280,7 @@ class AsyncLibraryHandle:
         if_match: int | None = None,
     ) -> Chunk:
         """Change what is given of a chunk; ``None`` removes, and ``metadata`` is a merge patch (RFC 7396)."""
-        request = _requests.patch_chunk(
+        request = _chunk_requests.patch_chunk(
             self._id,
             chunk_id,
             if_match=if_match,
@@ -297,7 +298,7 @@ class AsyncLibraryHandle:
         filter: Mapping[str, object] | None = None,  # noqa: A002  # the contract's word
     ) -> DeleteResult:
         """Delete chunks by id or by filter. Ids that are not there count 0; for the library itself see `drop`."""
-        request = _requests.delete_chunks(self._id, ids=ids, filter=filter)
+        request = _chunk_requests.delete_chunks(self._id, ids=ids, filter=filter)
         return await self._session.call(request, _responses.delete_result)
 
     # Search
@@ -342,10 +343,10 @@ class AsyncLibraryHandle:
         ['lime']
         >>> await client.close()
         """
-        options = _requests.search_options(
+        options = _chunk_requests.search_options(
             k=k, filter=filter, params=params, include=include, min_score=min_score, explain=explain
         )
-        request = _requests.search(self._id, embedding=embedding, text=text, options=options)
+        request = _chunk_requests.search(self._id, embedding=embedding, text=text, options=options)
         return await self._session.call(request, _responses.search_result)
 
     async def search_many(
@@ -363,11 +364,11 @@ class AsyncLibraryHandle:
 
         Any number of queries: they travel in requests of a thousand. The other arguments are those of `search`.
         """
-        options = _requests.search_options(
+        options = _chunk_requests.search_options(
             k=k, filter=filter, params=params, include=include, min_score=min_score, explain=explain
         )
         results: list[SearchResult] = []
-        for request in _requests.search_batches(self._id, embeddings, options, _QUERIES_A_REQUEST):
+        for request in _chunk_requests.search_batches(self._id, embeddings, options, _QUERIES_A_REQUEST):
             results.extend(await self._session.call(request, _responses.search_results))
         return results
 

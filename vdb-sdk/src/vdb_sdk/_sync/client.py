@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from vdb_sdk import _requests, _responses
+from vdb_sdk import _request_parts, _requests, _responses
 from vdb_sdk._sync.jobs import Job
 from vdb_sdk._sync.library import LibraryHandle
 from vdb_sdk._sync.pager import Pager
@@ -59,7 +59,7 @@ class Client:
     def ready(self) -> bool:
         """Whether the engine answers requests now; asks once, and takes no answer for a no."""
         try:
-            response = self._session.transport.send(_requests.get("/readyz"))
+            response = self._session.transport.send(_request_parts.get("/readyz"))
         except (ConnectionFailed, TimeoutExceeded):
             return False
         return response.status < 300
@@ -121,7 +121,7 @@ class Client:
 
     def library(self, library_id: str) -> LibraryHandle:
         """A handle to a library. Sends nothing: whether it exists shows at the first call."""
-        _requests.segment(library_id, "library_id")
+        _request_parts.segment(library_id, "library_id")
         return LibraryHandle(self._session, library_id)
 
     def get_library(self, library_id: str) -> LibraryHandle:
@@ -164,13 +164,13 @@ class Client:
 
     def index_types(self) -> list[IndexTypeInfo]:
         """The index types on offer, with their parameters."""
-        return self._session.call(_requests.get("/v1/index-types"), _responses.index_types)
+        return self._session.call(_request_parts.get("/v1/index-types"), _responses.index_types)
 
     def plugins(self) -> list[PluginInfo]:
         """The plugins that the server found, and what became of each."""
-        return self._session.call(_requests.get("/v1/plugins"), _responses.plugins)
+        return self._session.call(_request_parts.get("/v1/plugins"), _responses.plugins)
 
     def job(self, job_id: str) -> Job:
         """A background job by its id; raises `NotFoundError` where the server knows it no more."""
-        status = self._session.call(_requests.get(_requests.job_path(job_id)), _responses.job)
+        status = self._session.call(_request_parts.get(_requests.job_path(job_id)), _responses.job)
         return Job(self._session, status)

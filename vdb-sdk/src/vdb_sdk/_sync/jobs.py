@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from vdb_sdk import _requests, _responses
+from vdb_sdk import _request_parts, _requests, _responses
 from vdb_sdk._progress import Progress, ProgressCallback, reporter
 from vdb_sdk._sleep import sleep
 from vdb_sdk.errors import JobCancelled, JobFailed, TimeoutExceeded
@@ -58,13 +58,13 @@ class Job:
 
     def refresh(self) -> Job:
         """Ask the server how far it is."""
-        request = _requests.get(_requests.job_path(self._status.id))
+        request = _request_parts.get(_requests.job_path(self._status.id))
         self._status = self._session.call(request, _responses.job)
         return self
 
     def cancel(self) -> Job:
         """Ask the server to stop it; it may still take a moment, and `wait` then raises `JobCancelled`."""
-        self._session.send(_requests.delete(_requests.job_path(self._status.id)))
+        self._session.send(_request_parts.delete(_requests.job_path(self._status.id)))
         return self.refresh()
 
     def wait(

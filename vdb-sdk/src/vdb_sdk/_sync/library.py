@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vdb_sdk import _requests, _responses
+from vdb_sdk import _chunk_requests, _request_parts, _requests, _responses
 from vdb_sdk._sync.jobs import Job
 from vdb_sdk._sync.pager import Pager
 from vdb_sdk._progress import ProgressCallback, reporter
-from vdb_sdk._requests import UNSET
+from vdb_sdk._request_parts import UNSET
 from vdb_sdk._rows import Totals, chunk_row, plan_upsert
 from vdb_sdk.errors import VdbSdkError
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from vdb_sdk._sync.session import Session
-    from vdb_sdk._requests import IncludeField, Unset
+    from vdb_sdk._chunk_requests import IncludeField
+    from vdb_sdk._request_parts import Unset
     from vdb_sdk._rows import RowLike
     from vdb_sdk._tables import TableLike
     from vdb_sdk._vectors import MatrixLike, VectorLike
@@ -117,7 +118,7 @@ class LibraryHandle:
 
     def get_document(self, document_id: str) -> Document:
         """A document; raises `NotFoundError` where there is none."""
-        request = _requests.get(_requests.document_path(self._id, document_id))
+        request = _request_parts.get(_requests.document_path(self._id, document_id))
         return self._session.call(request, _responses.document)
 
     def documents(self, *, page_size: int = 100, cursor: str | None = None) -> Pager[Document]:
@@ -143,7 +144,7 @@ class LibraryHandle:
     def delete_document(self, document_id: str, *, if_match: int | None = None) -> None:
         """Delete a document and its chunks."""
         path = _requests.document_path(self._id, document_id)
-        self._session.send(_requests.delete(path, if_match=if_match))
+        self._session.send(_request_parts.delete(path, if_match=if_match))
 
     # Chunks
 
@@ -165,7 +166,7 @@ class LibraryHandle:
             "metadata": metadata,
         }
         return self._session.call(
-            _requests.create_chunk(self._id, chunk_row(fields, "add")), _responses.chunk
+            _chunk_requests.create_chunk(self._id, chunk_row(fields, "add")), _responses.chunk
         )
 
     def upsert(
@@ -240,7 +241,7 @@ class LibraryHandle:
 
     def get(self, chunk_id: str) -> Chunk:
         """A chunk with its embedding; raises `NotFoundError` where there is none."""
-        request = _requests.get(_requests.chunk_path(self._id, chunk_id))
+        request = _request_parts.get(_chunk_requests.chunk_path(self._id, chunk_id))
         return self._session.call(request, _responses.chunk)
 
     def chunks(
@@ -256,10 +257,10 @@ class LibraryHandle:
 
         They come without their embeddings unless ``include=["embedding"]`` asks for them.
         """
-        wanted = _requests.include_list(include)
+        wanted = _chunk_requests.include_list(include)
         return Pager(
             self._session,
-            lambda after: _requests.list_chunks(
+            lambda after: _chunk_requests.list_chunks(
                 self._id,
                 document_id=document_id,
                 filter=filter,
@@ -282,7 +283,7 @@ class LibraryHandle:
         if_match: int | None = None,
     ) -> Chunk:
         """Change what is given of a chunk; ``None`` removes, and ``metadata`` is a merge patch (RFC 7396)."""
-        request = _requests.patch_chunk(
+        request = _chunk_requests.patch_chunk(
             self._id,
             chunk_id,
             if_match=if_match,
@@ -300,7 +301,7 @@ class LibraryHandle:
         filter: Mapping[str, object] | None = None,  # noqa: A002  # the contract's word
     ) -> DeleteResult:
         """Delete chunks by id or by filter. Ids that are not there count 0; for the library itself see `drop`."""
-        request = _requests.delete_chunks(self._id, ids=ids, filter=filter)
+        request = _chunk_requests.delete_chunks(self._id, ids=ids, filter=filter)
         return self._session.call(request, _responses.delete_result)
 
     # Search
@@ -345,10 +346,10 @@ class LibraryHandle:
         ['lime']
         >>> client.close()
         """
-        options = _requests.search_options(
+        options = _chunk_requests.search_options(
             k=k, filter=filter, params=params, include=include, min_score=min_score, explain=explain
         )
-        request = _requests.search(self._id, embedding=embedding, text=text, options=options)
+        request = _chunk_requests.search(self._id, embedding=embedding, text=text, options=options)
         return self._session.call(request, _responses.search_result)
 
     def search_many(
@@ -366,11 +367,11 @@ class LibraryHandle:
 
         Any number of queries: they travel in requests of a thousand. The other arguments are those of `search`.
         """
-        options = _requests.search_options(
+        options = _chunk_requests.search_options(
             k=k, filter=filter, params=params, include=include, min_score=min_score, explain=explain
         )
         results: list[SearchResult] = []
-        for request in _requests.search_batches(self._id, embeddings, options, _QUERIES_A_REQUEST):
+        for request in _chunk_requests.search_batches(self._id, embeddings, options, _QUERIES_A_REQUEST):
             results.extend(self._session.call(request, _responses.search_results))
         return results
 
