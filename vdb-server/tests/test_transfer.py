@@ -120,7 +120,7 @@ BAD: dict[str, tuple[Callable[[dict[str, bytes]], bytes], int]] = {
     "cut off": (lambda files: pack(files)[:3000], 400),
     "no vectors": (broken(lambda files: files.pop("vectors.npy")), 422),
     "another file": (broken(lambda files: files.update({"../evil": b""})), 422),
-    "a file twice": (lambda files: pack([*files.items(), ("library.json", b"{}")]), 422),
+    "a file twice": (lambda files: pack([*files.items(), ("library.json", files["library.json"])]), 422),
     "library that is no JSON": (broken(lambda files: files.update({"library.json": b"{"})), 400),
     "library that is a list": (broken(lambda files: files.update({"library.json": b"[]"})), 422),
     "a chunk that is no JSON": (broken(lambda files: files.update({"chunks.jsonl": b"{"})), 400),
