@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::kernels::Kernels;
-use crate::kmeans::{Nearest, Training, assign, half_square, train};
+use crate::kmeans::{Closeness, Nearest, Training, assign, train};
 use crate::lists::Lists;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
@@ -24,14 +24,13 @@ pub fn default_lists(rows: usize) -> usize {
 }
 
 /// # Invariants
-/// `centroids` holds `count` rows of `dim` values, and `half_squares` half the squared length of each for l2, else
-/// nothing.
+/// `centroids` holds `count` rows of `dim` values; `numbers` counts them.
 #[derive(Clone, Debug)]
 pub(crate) struct Coarse {
+    metric: Metric,
     dim: usize,
     count: usize,
     centroids: Vec<f32>,
-    half_squares: Vec<f32>,
     numbers: Vec<u32>,
 }
 
@@ -50,13 +49,13 @@ impl Coarse {
         if count == 0 {
             return Ok((Self::new(metric, rows.dim(), 0, Vec::new()), Lists::new([].into_iter(), 0)));
         }
-        let spherical = metric == Metric::Cosine;
+        let closeness = if metric == Metric::Cosine { Closeness::Product } else { Closeness::Distance };
         let sample = Rng::new(seed, 0).spread_sample(rows.rows(), count.saturating_mul(SAMPLE));
-        let training = Training { iterations: ITERATIONS, spherical, seed, threads };
+        let training = Training { iterations: ITERATIONS, closeness, seed, threads };
         let centroids = train(kernels, rows, &sample, count, training, |done, total| {
             watch.tick("train lists", done, total)
         })?;
-        let nearest = Nearest::new(Matrix::new(&centroids, count, rows.dim())?, spherical);
+        let nearest = Nearest::new(Matrix::new(&centroids, count, rows.dim())?, closeness);
         let slots: Vec<u32> = (0..rows.rows() as u32).collect();
         let assigned = assign(kernels, &nearest, rows, &slots, threads, |done| {
             watch.tick("assign rows", done, rows.rows())
@@ -66,9 +65,7 @@ impl Coarse {
     }
 
     fn new(metric: Metric, dim: usize, count: usize, centroids: Vec<f32>) -> Self {
-        let half_squares =
-            if metric == Metric::L2 { centroids.chunks(dim).map(half_square).collect() } else { Vec::new() };
-        Self { dim, count, centroids, half_squares, numbers: (0..count as u32).collect() }
+        Self { metric, dim, count, centroids, numbers: (0..count as u32).collect() }
     }
 
     /// How many centroids.
@@ -82,14 +79,17 @@ impl Coarse {
         &self.centroids[list as usize * self.dim..][..self.dim]
     }
 
-    /// Half the squared length of a centroid, under l2.
-    #[inline]
-    pub(crate) fn half_square(&self, list: u32) -> f32 {
-        self.half_squares[list as usize]
+    /// The mean of the centroids.
+    pub(crate) fn centre(&self) -> Vec<f32> {
+        let mut sums = vec![0.0f64; self.dim];
+        for centroid in self.centroids.chunks(self.dim) {
+            sums.iter_mut().zip(centroid).for_each(|(sum, &value)| *sum += f64::from(value));
+        }
+        sums.into_iter().map(|sum| (sum / self.count.max(1) as f64) as f32).collect()
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        4 * (self.centroids.len() + self.half_squares.len() + self.numbers.len())
+        4 * (self.centroids.len() + self.numbers.len())
     }
 
     pub(crate) fn save(&self, directory: &Path) -> Result<()> {
@@ -101,20 +101,19 @@ impl Coarse {
         Ok(Self::new(metric, dim, count, centroids))
     }
 
-    /// Inner products of a query with all centroids, and the order of the lists; the nearest `first` are sorted now,
+    /// Keys of all centroids (`-q·c`, under l2 `|q-c|²`), and the order of the lists; the nearest `first` are sorted now,
     /// the rest when somebody gets that far.
     pub(crate) fn rank(&self, kernels: &Kernels, query: &[f32], first: usize) -> Result<Ranking> {
-        let mut products = vec![0.0; self.count];
-        if self.count > 0 {
-            let centroids = Matrix::new(&self.centroids, self.count, self.dim)?;
-            (kernels.dot_rows)(query, centroids, &self.numbers, &mut products);
+        let mut keys = vec![0.0; self.count];
+        let centroids = Matrix::new(&self.centroids, self.count, self.dim)?;
+        if self.metric.is_inner_product() {
+            (kernels.dot_rows)(query, centroids, &self.numbers, &mut keys);
+            keys.iter_mut().for_each(|key| *key = -*key);
+        } else {
+            (kernels.l2_rows)(query, centroids, &self.numbers, &mut keys);
         }
-        let order = products
-            .iter()
-            .enumerate()
-            .map(|(list, product)| (self.half_squares.get(list).unwrap_or(&0.0) - product, list as u32))
-            .collect();
-        Ok(Ranking::new(order, products, first))
+        let order = keys.iter().zip(&self.numbers).map(|(&key, &list)| (key, list)).collect();
+        Ok(Ranking::new(order, keys, first))
     }
 }
 
@@ -122,7 +121,7 @@ impl Coarse {
 #[derive(Debug)]
 pub(crate) struct Ranking {
     order: Vec<(f32, u32)>,
-    products: Vec<f32>,
+    keys: Vec<f32>,
     sorted: usize,
     next: usize,
 }
@@ -132,8 +131,8 @@ fn nearer(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
 }
 
 impl Ranking {
-    fn new(order: Vec<(f32, u32)>, products: Vec<f32>, first: usize) -> Self {
-        let mut ranking = Self { order, products, sorted: 0, next: 0 };
+    fn new(order: Vec<(f32, u32)>, keys: Vec<f32>, first: usize) -> Self {
+        let mut ranking = Self { order, keys, sorted: 0, next: 0 };
         ranking.sort(first);
         ranking
     }
@@ -148,10 +147,10 @@ impl Ranking {
         self.sorted += more;
     }
 
-    /// The inner product of the query and a centroid.
+    /// The key of a centroid.
     #[inline]
-    pub(crate) fn product_with(&self, list: u32) -> f32 {
-        self.products[list as usize]
+    pub(crate) fn key_of(&self, list: u32) -> f32 {
+        self.keys[list as usize]
     }
 }
 

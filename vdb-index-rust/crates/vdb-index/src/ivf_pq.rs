@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! q·x     ≈  q·c + q·r
-//! |q-x|²  ≈  |q|² - 2 q·c + |c|² + (|r|² + 2 c·r) - 2 q·r       the bracket is kept, a float a row
+//! |q-x|²  ≈  |q-c|² + (|r|² + 2 (c-m)·r) - 2 (q-m)·r       the bracket is kept, a float a row
 //! ```
+//!
+//! `m`, the mean of the centroids, cancels; without it the two products would be large wherever rows lie far from zero.
 //!
 //! With L lists, P of them probed, M pieces of B bits, R rows re-ranked: build O(n L d + n 2^B d), query
 //! O(L d + 2^B d + n M P / L + R d), space n M B / 8 bytes of codes, 4 n for slots, for l2 another 4 n, and
@@ -94,7 +96,9 @@ pub struct IvfPq {
     lists: Lists,
     quantizer: Quantizer,
     codes: Codes,
-    /// `|r|² + 2 c·r` of each row in the order of the lists, for l2; else nothing.
+    /// The mean of the centroids, for l2.
+    centre: Vec<f32>,
+    /// `|r|² + 2 (c-m)·r` of each row in the order of the lists, for l2; else nothing.
     terms: Vec<f32>,
     norms: Norms,
 }
@@ -147,13 +151,28 @@ impl IvfPq {
             let residuals = Matrix::new(&residuals, sample.len(), dim)?;
             Quantizer::train(kernels, residuals, pieces, bits, options.seed, threads, &watch)?
         };
+        let centre = coarse.centre();
         let (codes, terms) =
-            encode(kernels, rows, metric, bits, &coarse, &lists, &quantizer, threads, &watch)?;
+            encode(kernels, rows, metric, bits, &coarse, &centre, &lists, &quantizer, threads, &watch)?;
         let norms = Norms::default();
         norms.prepare(kernels, metric, rows, threads, &watch)?;
         let codes = Codes::new(bits, pieces, &lists, codes);
         let (rows, seed) = (rows.rows(), options.seed);
-        Ok(Self { kernels, metric, rows, dim, seed, bits, coarse, lists, quantizer, codes, terms, norms })
+        Ok(Self {
+            kernels,
+            metric,
+            rows,
+            dim,
+            seed,
+            bits,
+            coarse,
+            lists,
+            quantizer,
+            codes,
+            centre,
+            terms,
+            norms,
+        })
     }
 
     /// Number of lists.
@@ -264,16 +283,9 @@ impl IvfPq {
         let tables = self.tables(query, values);
         let mut found = Candidates::new(wanted, Bound::NONE);
         let (mut probed, mut seen) = (0, 0);
-        let squared: f32 = query.iter().map(|x| x * x).sum();
-        let ranking = self.coarse.rank(self.kernels, query, n_probes)?;
-        let mut order = ranking;
+        let mut order = self.coarse.rank(self.kernels, query, n_probes)?;
         while let Some(list) = order.next() {
-            let product = order.product_with(list);
-            let base = match self.metric {
-                Metric::L2 => squared + 2.0 * (self.coarse.half_square(list) - product),
-                Metric::Dot | Metric::Cosine => -product,
-            };
-            let rows = self.scan_list(list, base, &tables, allowed, &mut found);
+            let rows = self.scan_list(list, order.key_of(list), &tables, allowed, &mut found);
             if rows == 0 {
                 continue;
             }
@@ -288,8 +300,14 @@ impl IvfPq {
 
     /// Tables whose sums are added to the key.
     fn tables(&self, query: &[f32], values: &mut Vec<f32>) -> Tables {
-        self.quantizer.tables(self.kernels, query, values);
-        let factor = if self.metric == Metric::L2 { -2.0 } else { -1.0 };
+        let factor = if self.metric == Metric::L2 {
+            let centred: Vec<f32> = query.iter().zip(&self.centre).map(|(q, m)| q - m).collect();
+            self.quantizer.tables(self.kernels, &centred, values);
+            -2.0
+        } else {
+            self.quantizer.tables(self.kernels, query, values);
+            -1.0
+        };
         values.iter_mut().for_each(|value| *value *= factor);
         self.codes.tables(values, self.quantizer.codewords())
     }
@@ -397,6 +415,7 @@ impl IvfPq {
             bits,
             codes: Codes::new(bits, pieces, &lists, codes),
             quantizer: Quantizer::new(dim, pieces, codewords, codebooks),
+            centre: coarse.centre(),
             coarse,
             lists,
             terms,
@@ -413,6 +432,7 @@ fn encode(
     metric: Metric,
     bits: Bits,
     coarse: &Coarse,
+    centre: &[f32],
     lists: &Lists,
     quantizer: &Quantizer,
     threads: usize,
@@ -449,8 +469,8 @@ fn encode(
                 quantizer.decode(codes, &mut decoded);
                 let term: f64 = decoded
                     .iter()
-                    .zip(coarse.centroid(list))
-                    .map(|(&r, &c)| f64::from(r) * (f64::from(r) + 2.0 * f64::from(c)))
+                    .zip(coarse.centroid(list).iter().zip(centre))
+                    .map(|(&r, (&c, &m))| f64::from(r) * (f64::from(r) + 2.0 * (f64::from(c) - f64::from(m))))
                     .sum();
                 terms.push(term as f32);
             }

@@ -13,13 +13,24 @@ use crate::rng::Rng;
 /// Rows that meet one panel of centroids after the other: their values stay in the second-level cache.
 const TILE: usize = 96;
 
+/// What makes a centroid near a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closeness {
+    /// A large inner product, between vectors of length 1.
+    Product,
+    /// A small distance, term by term: right wherever the rows lie.
+    Distance,
+    /// A small distance by `|c|²/2 - x·c`, at half the cost: for rows around zero, where nothing cancels.
+    Expanded,
+}
+
 /// How to train.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Training {
     /// Iterations at most; fewer where nothing moves any more.
     pub(crate) iterations: usize,
-    /// Keep centroids at length 1.
-    pub(crate) spherical: bool,
+    /// What makes a centroid near; [`Closeness::Product`] keeps centroids at length 1.
+    pub(crate) closeness: Closeness,
     /// Seed of the first centroids.
     pub(crate) seed: u64,
     /// Threads; no influence on the result.
@@ -30,26 +41,30 @@ pub(crate) struct Training {
 #[derive(Debug)]
 pub(crate) struct Nearest {
     panels: Vec<(Panel, Lanes)>,
+    closeness: Closeness,
 }
 
 impl Nearest {
     /// `centroids` holds rows of `dim` values; at least one.
-    pub(crate) fn new(centroids: Matrix<'_>, spherical: bool) -> Self {
+    pub(crate) fn new(centroids: Matrix<'_>, closeness: Closeness) -> Self {
         let slots: Vec<u32> = (0..centroids.rows() as u32).collect();
         let panels = slots
             .chunks(PANEL)
             .map(|slots| {
-                // Scores are |c|²/2 - x·c: the sign goes into the panel.
-                let negated: Vec<Vec<f32>> =
-                    slots.iter().map(|&slot| centroids.row(slot).iter().map(|x| -x).collect()).collect();
+                // The sign of an inner product goes into the panel.
+                let sign = if closeness == Closeness::Distance { 1.0 } else { -1.0 };
+                let signed: Vec<Vec<f32>> = slots
+                    .iter()
+                    .map(|&slot| centroids.row(slot).iter().map(|x| sign * x).collect())
+                    .collect();
                 let mut bias = [f32::INFINITY; PANEL];
-                for (place, centroid) in bias.iter_mut().zip(&negated) {
-                    *place = if spherical { 0.0 } else { half_square(centroid) };
+                for (place, centroid) in bias.iter_mut().zip(&signed) {
+                    *place = if closeness == Closeness::Expanded { half_square(centroid) } else { 0.0 };
                 }
-                (Panel::pack(negated.iter().map(Vec::as_slice), centroids.dim()), bias)
+                (Panel::pack(signed.iter().map(Vec::as_slice), centroids.dim()), bias)
             })
             .collect();
-        Self { panels }
+        Self { panels, closeness }
     }
 
     /// For each slot the number of the nearest centroid, the smaller one of equals, and its score.
@@ -61,12 +76,13 @@ impl Nearest {
         scratch: &mut Scratch,
         mut found: impl FnMut(usize, u32, f32),
     ) {
+        let kernel = if self.closeness == Closeness::Distance { kernels.l2_panel } else { kernels.dot_panel };
         for (tile, slots) in slots.chunks(TILE).enumerate() {
             scratch.keys.resize(slots.len(), [0.0; PANEL]);
             scratch.best.clear();
             scratch.best.resize(slots.len(), Best::NONE);
             for (number, (panel, bias)) in self.panels.iter().enumerate() {
-                (kernels.dot_panel)(panel, rows, slots, &mut scratch.keys);
+                kernel(panel, rows, slots, &mut scratch.keys);
                 (kernels.keep_smaller)(&scratch.keys, bias, number as u32, &mut scratch.best);
             }
             for (index, best) in scratch.best.iter().enumerate() {
@@ -85,7 +101,7 @@ pub(crate) struct Scratch {
 }
 
 /// Half of the squared length, rounded once.
-pub(crate) fn half_square(vector: &[f32]) -> f32 {
+fn half_square(vector: &[f32]) -> f32 {
     (vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / 2.0) as f32
 }
 
@@ -150,18 +166,18 @@ pub(crate) fn train(
     let mut before = f64::INFINITY;
     let total = training.iterations * sample.len();
     for iteration in 0..training.iterations {
-        let nearest = Nearest::new(Matrix::new(&centroids, count, dim)?, training.spherical);
+        let nearest = Nearest::new(Matrix::new(&centroids, count, dim)?, training.closeness);
         let assigned = assign(kernels, &nearest, rows, sample, training.threads, |done| {
             progress(iteration * sample.len() + done, total)
         })?;
         let members = Members::new(&assigned, sample, count);
         pool::chunks_mut(training.threads, &mut centroids, dim * 8, |start, part| {
             for (index, centroid) in part.chunks_mut(dim).enumerate() {
-                average(rows, members.of(start / dim + index), training.spherical, centroid);
+                let unit = training.closeness == Closeness::Product;
+                average(rows, members.of(start / dim + index), unit, centroid);
             }
         });
         members.fill_empty(&mut centroids, dim);
-        // Scores differ from squared distances by a constant; the same threshold serves.
         let score: f64 = assigned.iter().map(|&(_, score)| f64::from(score)).sum();
         let settled = before.is_finite() && (before - score).abs() <= 1e-4 * score.abs();
         before = score;
@@ -216,7 +232,7 @@ impl Members {
 }
 
 /// The mean of some rows in float64; none leave the centroid as it was.
-fn average(rows: Matrix<'_>, members: &[u32], spherical: bool, centroid: &mut [f32]) {
+fn average(rows: Matrix<'_>, members: &[u32], unit: bool, centroid: &mut [f32]) {
     if members.is_empty() {
         return;
     }
@@ -227,7 +243,7 @@ fn average(rows: Matrix<'_>, members: &[u32], spherical: bool, centroid: &mut [f
         }
     }
     let norm = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
-    let divisor = if spherical { norm } else { members.len() as f64 };
+    let divisor = if unit { norm } else { members.len() as f64 };
     if divisor > 0.0 {
         for (place, sum) in centroid.iter_mut().zip(sums) {
             *place = (sum / divisor) as f32;
@@ -258,6 +274,8 @@ mod tests {
     use super::*;
     use crate::kernels::Isa;
 
+    const ALL: [Closeness; 3] = [Closeness::Product, Closeness::Distance, Closeness::Expanded];
+
     fn data(rows: usize, dim: usize) -> Vec<f32> {
         let mut rng = Rng::new(9, 9);
         (0..rows * dim).map(|_| rng.below(1000) as f32 / 500.0 - 1.0).collect()
@@ -267,13 +285,13 @@ mod tests {
         data: &[f32],
         dim: usize,
         count: usize,
-        spherical: bool,
+        closeness: Closeness,
         threads: usize,
         isa: Isa,
     ) -> Vec<f32> {
         let rows = Matrix::new(data, data.len() / dim, dim).unwrap();
         let sample: Vec<u32> = (0..rows.rows() as u32).collect();
-        let training = Training { iterations: 8, spherical, seed: 3, threads };
+        let training = Training { iterations: 8, closeness, seed: 3, threads };
         let kernels = Kernels::of(isa).unwrap();
         train(kernels, rows, &sample, count, training, |_, _| Ok(())).unwrap()
     }
@@ -281,9 +299,9 @@ mod tests {
     #[test]
     fn threads_change_nothing() {
         let data = data(2500, 7);
-        for spherical in [false, true] {
-            let one = trained(&data, 7, 40, spherical, 1, Kernels::best().isa);
-            assert_eq!(one, trained(&data, 7, 40, spherical, 3, Kernels::best().isa));
+        for closeness in ALL {
+            let one = trained(&data, 7, 40, closeness, 1, Kernels::best().isa);
+            assert_eq!(one, trained(&data, 7, 40, closeness, 3, Kernels::best().isa));
         }
     }
 
@@ -295,10 +313,12 @@ mod tests {
         let slots: Vec<u32> = (0..300).rev().collect();
         for isa in Isa::ALL {
             let Some(kernels) = Kernels::of(isa) else { continue };
-            let nearest = Nearest::new(centroids, false);
-            nearest.find(kernels, rows, &slots, &mut Scratch::default(), |index, number, _| {
-                assert_eq!(number, slots[index], "a row is nearest to itself");
-            });
+            for closeness in [Closeness::Distance, Closeness::Expanded] {
+                let nearest = Nearest::new(centroids, closeness);
+                nearest.find(kernels, rows, &slots, &mut Scratch::default(), |index, number, _| {
+                    assert_eq!(number, slots[index], "a row is nearest to itself");
+                });
+            }
         }
     }
 
@@ -309,7 +329,7 @@ mod tests {
             let centre = f32::from(i % 4) * 100.0;
             data.extend([centre + f32::from(i % 7) * 0.1, -centre]);
         }
-        let mut centroids = trained(&data, 2, 4, false, 1, Isa::Scalar);
+        let mut centroids = trained(&data, 2, 4, Closeness::Distance, 1, Isa::Scalar);
         let mut firsts: Vec<i32> = centroids.chunks_mut(2).map(|c| c[0].round() as i32).collect();
         firsts.sort_unstable();
         assert_eq!(firsts, [0, 100, 200, 300]);
@@ -317,7 +337,7 @@ mod tests {
 
     #[test]
     fn spherical_centroids_have_length_one() {
-        for centroid in trained(&data(500, 5), 5, 9, true, 1, Isa::Scalar).chunks(5) {
+        for centroid in trained(&data(500, 5), 5, 9, Closeness::Product, 1, Isa::Scalar).chunks(5) {
             let norm = centroid.iter().map(|x| x * x).sum::<f32>().sqrt();
             assert!((norm - 1.0).abs() < 0.01, "{norm}");
         }
@@ -325,8 +345,10 @@ mod tests {
 
     #[test]
     fn equal_rows_and_rows_that_are_no_numbers_do_no_harm() {
-        assert_eq!(trained(&vec![2.0; 300], 3, 8, false, 1, Isa::Scalar).len(), 24);
-        assert_eq!(trained(&vec![f32::NAN; 300], 3, 8, false, 1, Isa::Scalar).len(), 24);
-        assert_eq!(trained(&vec![0.0; 300], 3, 8, true, 1, Isa::Scalar).len(), 24);
+        for value in [2.0, 0.0, f32::NAN, f32::INFINITY, 3e38] {
+            for closeness in ALL {
+                assert_eq!(trained(&[value; 300], 3, 8, closeness, 1, Isa::Scalar).len(), 24);
+            }
+        }
     }
 }

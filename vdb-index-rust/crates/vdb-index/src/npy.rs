@@ -216,6 +216,8 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert!(read::<u32, 1>(&path).unwrap_err().to_string().contains("bytes"));
+        std::fs::write(&path, [whole.as_slice(), &[0]].concat()).unwrap();
+        assert!(read::<u32, 1>(&path).unwrap_err().to_string().contains("bytes"));
         let huge = String::from_utf8_lossy(&whole[10..128]).replace("(3,)", "(4611686018427387905,)");
         let mut forged = whole[..10].to_vec();
         forged[8..10].copy_from_slice(&(huge.len() as u16).to_le_bytes());

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::kmeans::{Nearest, Scratch, Training, train};
+use crate::kmeans::{Closeness, Nearest, Scratch, Training, train};
 use crate::matrix::Matrix;
 use crate::pool;
 use crate::watch::Watch;
@@ -106,7 +106,7 @@ impl Quantizer {
             let columns = residuals.columns(starts[piece], starts[piece + 1] - starts[piece])?;
             let training = Training {
                 iterations: ITERATIONS,
-                spherical: false,
+                closeness: Closeness::Expanded,
                 seed: seed.wrapping_add(piece as u64 + 1),
                 threads: 1,
             };
@@ -179,7 +179,9 @@ impl Quantizer {
         let codebooks = Matrix::new(&self.codebooks, self.codewords, self.dim)?;
         self.starts
             .windows(2)
-            .map(|piece| Ok(Nearest::new(codebooks.columns(piece[0], piece[1] - piece[0])?, false)))
+            .map(|piece| {
+                Ok(Nearest::new(codebooks.columns(piece[0], piece[1] - piece[0])?, Closeness::Expanded))
+            })
             .collect()
     }
 

@@ -69,6 +69,28 @@ fn overflow_is_decided_in_float64() {
 }
 
 #[test]
+fn a_sum_that_overflows_on_the_way_may_still_be_the_smallest() {
+    // Values 0 and 32 meet in one lane of every vector unit and overflow there; the whole sum is finite, and smaller
+    // than that of the rows before, which have set the limit by then.
+    let (dim, count) = (64, 400);
+    let mut rows = vec![0.0; count * dim];
+    for row in rows.chunks_mut(dim) {
+        row[5] = -3.3e19;
+    }
+    let last = &mut rows[(count - 1) * dim..];
+    last[5] = 0.0;
+    (last[0], last[32]) = (-3e19, -3e19);
+    last[1..4].fill(1e19);
+    let fixture = Fixture { rows, queries: vec![1e19; dim], dim };
+    check(&fixture, 1, Metric::Dot, None, 1);
+    let batch = Fixture { queries: vec![1e19; 8 * dim], ..fixture };
+    check(&batch, 1, Metric::Dot, None, 1);
+    let found =
+        Brute::open(batch.rows(), Metric::Dot).search(batch.rows(), batch.queries(), 1, None, 1).unwrap();
+    assert_eq!(found.slots, [count as u32 - 1; 8]);
+}
+
+#[test]
 fn nearly_equal_rows_are_told_apart() {
     // They differ by less than a float32 sum over 384 values can show.
     let dim = 384;

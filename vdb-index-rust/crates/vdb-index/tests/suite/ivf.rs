@@ -145,6 +145,20 @@ fn a_filter_does_not_cost_recall() {
 }
 
 #[test]
+fn rows_far_from_zero_are_found_as_well() {
+    let mut fixture = Fixture::clustered(3, 6000, 48, 60, 150);
+    fixture.rows.iter_mut().chain(&mut fixture.queries).for_each(|value| *value += 3000.0);
+    let truth = twin(&fixture, 10, Metric::L2, None);
+    let (rows, queries) = (fixture.rows(), fixture.queries());
+    let found = flat(&fixture, Metric::L2, None).search(rows, queries, 10, None, None, 2).unwrap();
+    assert!(recall(&found, &truth) >= 0.97, "ivf_flat {}", recall(&found, &truth));
+    for n_bits in [4, 8] {
+        let found = pq(&fixture, Metric::L2, n_bits).search(rows, queries, 10, None, None, None, 2).unwrap();
+        assert!(recall(&found, &truth) >= 0.97, "ivf_pq {n_bits} {}", recall(&found, &truth));
+    }
+}
+
+#[test]
 fn estimates_are_near_the_distances() {
     let fixture = Fixture::clustered(4, 3000, 32, 20, 60);
     for (metric, fixture) in [
