@@ -321,6 +321,10 @@ BAD_COMMANDS: list[tuple[list[object], dict[str, str], int, str]] = [
     (["serve"], {"VDB_PORT": "x"}, 2, "VDB_PORT"),
     (["serve"], {"VDB_READ_ONLY_API_KEY": "x"}, 2, "VDB_API_KEY"),
     (["serve", "--log-level", "loud"], {}, 2, "--log-level"),
+    (["serve"], {"VDB_EMBEDDER": "nobody"}, 2, "VDB_EMBEDDER"),
+    (["serve", "--data-dir", "/dev/null"], {}, 1, "/dev/null"),
+    (["serve", "--data-dir", "/dev/null/below"], {}, 1, "/dev/null/below"),
+    (["serve", "--host", "no-such-host.invalid", "--insecure"], {}, 1, "no-such-host.invalid"),
     (["libraries", "--url", "http://127.0.0.1:1"], {}, 1, "vdb serve"),
     (["libraries", "--url", "nonsense"], {}, 1, "nonsense"),
     (["libraries", "--url", "http://x", "--data-dir", "y"], {}, 2, "both"),
@@ -335,8 +339,10 @@ BAD_COMMANDS: list[tuple[list[object], dict[str, str], int, str]] = [
 def test_what_cannot_be_done_is_said_without_a_traceback(
     arguments: list[object], more: dict[str, str], code: int, word: str, tmp_path: Path
 ) -> None:
-    if arguments[0] == "serve":
+    if arguments[0] == "serve" and "--data-dir" not in arguments:
         arguments = [*arguments, "--data-dir", tmp_path / "data"]
+    if arguments[0] == "serve":
+        more = {"VDB_PORT": "0", **more}
     done = vdb(*arguments, **more)
     assert done.returncode == code, done.stderr
     assert word in done.stderr

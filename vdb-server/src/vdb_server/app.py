@@ -24,6 +24,7 @@ from vdb_server.errors import HttpProblem, Part, Problem
 from vdb_server.indexing.routes import router as indexing_router
 from vdb_server.libraries.routes import router as libraries_router
 from vdb_server.openapi import make_openapi
+from vdb_server.opening import open_engine
 from vdb_server.plugins_info.routes import router as plugins_router
 from vdb_server.search import routes as search
 from vdb_server.settings import Settings
@@ -91,16 +92,11 @@ def create_app(
 def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[AppState]:
-        from vdb_core.plugins import PluginManager
-        from vdb_core.services import open_services
-
         executor = ThreadPoolExecutor(_THREADS, "vdb-request")
         asyncio.get_running_loop().set_default_executor(executor)
         running = services
         if running is None:
-            plugins = PluginManager(disabled=settings.plugins_disabled)
-            await asyncio.to_thread(plugins.load)
-            running = await asyncio.to_thread(open_services, settings.engine(), plugins=plugins)
+            running = await asyncio.to_thread(open_engine, settings)
         metrics.watch(running.statistics)
         try:
             yield {"services": running, "settings": settings, "metrics": metrics}

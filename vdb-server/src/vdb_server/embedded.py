@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from urllib.parse import unquote
 
 from vdb_core.errors import EngineClosed, VdbError
-from vdb_core.plugins import PluginManager
-from vdb_core.services import open_services
 from vdb_server.app import create_app
 from vdb_server.chunks.ingest import bulk_answer, upsert_answer
 from vdb_server.errors import PROBLEM_MEDIA_TYPE, HttpProblem, internal_error, problem_of
+from vdb_server.opening import open_engine
 from vdb_server.search.routes import answer, batch_answer
 from vdb_server.settings import Settings
 from vdb_server.wire.paths import decode_library_id
@@ -93,13 +92,12 @@ def open_embedded(path: Path | None, *, settings: Settings | None = None) -> Emb
     Raises:
         DataDirectoryLocked: another process, or another engine in this one, has it open.
         OperatorError: what is there cannot be opened.
+        ValidationFailed: the settings name an embedder that no installed plugin has.
     """
     chosen = Settings() if settings is None else settings
     if path is not None:
         chosen = chosen.model_copy(update={"data_dir": path})
-    plugins = PluginManager(disabled=chosen.plugins_disabled)
-    plugins.load()
-    return EmbeddedServer(open_services(chosen.engine(in_memory=path is None), plugins=plugins), chosen)
+    return EmbeddedServer(open_engine(chosen, in_memory=path is None), chosen)
 
 
 @final

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from vdb_core.errors import DataDirectoryLocked, OperatorError
-from vdb_core.plugins import PluginManager
-from vdb_core.services import open_services, return_memory_early
+from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
+from vdb_core.services import return_memory_early
 from vdb_server.app import create_app
 from vdb_server.cli.output import Failure, line, warn
 from vdb_server.logging import configure_logging
+from vdb_server.opening import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -50,18 +50,18 @@ def serve(settings: Settings) -> None:
         raise Failure(refusal, 2)
     configure_logging(settings)
     return_memory_early()
-    plugins = PluginManager(disabled=settings.plugins_disabled)
-    plugins.load()
-    for report in plugins.reports():
-        if report.state not in {"loaded", "disabled"}:
-            warn(f"vdb: plugin {report.name} of {report.distribution} is not loaded: {report.reason}")
     with _listen(settings.host, settings.port) as listener:
         try:
-            services = open_services(settings.engine(), plugins=plugins)
+            services = open_engine(settings)
         except DataDirectoryLocked as error:
             raise Failure(str(error)) from error
-        except OperatorError as error:
-            raise Failure(f"{settings.data_dir} cannot be opened: {error}") from error
+        except ValidationFailed as error:
+            raise Failure(f"VDB_EMBEDDER: {error.faults[0].detail}", 2) from error
+        except (OperatorError, OSError) as error:
+            raise Failure(f"the data directory {settings.data_dir} cannot be opened: {error}") from error
+        for report in services.plugins.reports():
+            if report.state not in {"loaded", "disabled"}:
+                warn(f"vdb: plugin {report.name} of {report.distribution} is not loaded: {report.reason}")
         with services:
             # What was imported so far stays for good: collections need not walk it again and again.
             gc.freeze()

@@ -78,7 +78,7 @@ def open_target(url: str | None, data_dir: Path | None) -> Generator[Target]:
 
 @contextmanager
 def _open_directory(data_dir: Path) -> Generator[Target]:
-    from vdb_core.errors import DataDirectoryLocked, OperatorError
+    from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
     from vdb_server.cli.configuration import load_settings
     from vdb_server.embedded import open_embedded
 
@@ -90,7 +90,9 @@ def _open_directory(data_dir: Path) -> Generator[Target]:
         server = open_embedded(data_dir, settings=load_settings(data_dir=data_dir))
     except DataDirectoryLocked as error:
         raise Failure(f"{error} Where that is a server, give its --url.") from error
-    except OperatorError as error:
+    except ValidationFailed as error:
+        raise Failure(f"VDB_EMBEDDER: {error.faults[0].detail}", 2) from error
+    except (OperatorError, OSError) as error:
         raise Failure(f"{data_dir} cannot be opened: {error}") from error
 
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:

@@ -108,7 +108,10 @@ class ObserveMiddleware:
         if isinstance(error, VdbError):
             problem = problem_of(error)
             if problem.status >= _OPERATORS_FAULT:
-                self._log.error(
+                # A full queue empties by itself; what else is here waits for somebody.
+                busy = problem.status == HTTPStatus.SERVICE_UNAVAILABLE
+                self._log.log(
+                    logging.WARNING if busy else logging.ERROR,
                     "request failed",
                     code=problem.code,
                     detail=problem.detail,
