@@ -1,0 +1,61 @@
+"""Every version of the format that was ever released still opens."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vdb_core.domain import normalize
+from vdb_core.indexes import exact_distances
+from vdb_core.services import EngineSettings, open_services
+
+HERE = Path(__file__).parent
+VERSIONS = sorted(one.name for one in HERE.iterdir() if one.is_dir() and one.name.startswith("v"))
+
+_spec = importlib.util.spec_from_file_location("make_fixture", HERE / "make_fixture.py")
+assert _spec is not None
+assert _spec.loader is not None
+make_fixture = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(make_fixture)
+
+
+def test_there_is_a_fixture() -> None:
+    assert VERSIONS[0] == "v1"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_older_directory_opens(version: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(HERE / version, data)
+    matrix = make_fixture.vectors()
+    with open_services(EngineSettings(data_dir=data)) as services:
+        assert [library.id for library in services.libraries.list().items] == ["Cosine", "l2"]
+        library = services.libraries.get("Cosine")
+        assert (library.chunks, library.documents, library.index.type) == (298, 3, "ivf_flat")
+        assert library.metadata == {"made": "for later"}
+        assert services.indexing.status("Cosine")["warnings"] == []
+        alive = [number for number in range(make_fixture.ROWS) if number not in (7, 299)]
+        for number in (0, 8, 123, 260, 298):
+            chunk = services.libraries.get_chunk("Cosine", f"chunk/{number}")
+            np.testing.assert_allclose(chunk.embedding, matrix[number], rtol=3e-7)
+            expected = make_fixture.row(number)
+            assert (chunk.text, chunk.document_id) == (expected["text"], expected["document_id"])
+        assert services.libraries.get_chunk("Cosine", "chunk/8").metadata["n"] == -8
+        unit = normalize(matrix[alive])[0]
+        for number in (0, 50, 270):
+            query = {"embedding": matrix[number].tolist(), "k": 5, "params": {"n_probes": 4}}
+            found = [hit["id"] for hit in services.queries.search("Cosine", query).hits]
+            distances = exact_distances(unit, normalize(matrix[number : number + 1])[0][0], "cosine")
+            nearest = [f"chunk/{alive[at]}" for at in np.argsort(distances, kind="stable")[:5]]
+            assert found == nearest
+        filtered = {
+            "embedding": matrix[1].tolist(),
+            "k": 1000,
+            "filter": {"$document.part": 1, "lang": "de", "when": {"$lt": "2024-05-01T10:00:01Z"}},
+        }
+        hits = services.queries.search("Cosine", filtered).hits
+        assert {hit["id"] for hit in hits} == {f"chunk/{n}" for n in alive if n % 3 == 1 and n % 2 and n != 8}
+        assert services.queries.search("l2", {"embedding": [1.0, 2.0]}).hits[0]["score"] == 0.0
