@@ -11,8 +11,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
+DISTRIBUTIONS = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
 NOXFILE = (ROOT / "noxfile.py").read_text("utf-8")
 
 # Stands in for nox, so that what the noxfile finds out about the machine can be asked for without an environment.
@@ -102,7 +106,7 @@ def test_the_metadata_says_what_the_projects_say() -> None:
     block = re.search(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$", NOXFILE)
     assert block is not None
     metadata = tomllib.loads(re.sub(r"(?m)^# ?", "", block["content"]))
-    for folder in ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk"):
+    for folder in DISTRIBUTIONS:
         project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))["project"]
         assert project["requires-python"] == metadata["requires-python"], folder
     assert metadata["dependencies"] == ["nox>=2025.5.1"]
@@ -139,7 +143,49 @@ def test_commit_hooks_run_the_versions_that_lint_runs() -> None:
 def test_every_distribution_has_the_same_version() -> None:
     versions = {
         tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-        for folder in ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
+        for folder in DISTRIBUTIONS
     }
     cargo = tomllib.loads((ROOT / "vdb-index-rust" / "Cargo.toml").read_text("utf-8"))
     assert versions == {cargo["workspace"]["package"]["version"]}
+
+
+def requirement(text: str) -> tuple[str, SpecifierSet]:
+    parsed = Requirement(text)
+    return canonicalize_name(parsed.name), parsed.specifier
+
+
+def test_the_lock_is_that_of_the_projects() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))
+    packages = {package["name"]: package for package in lock["package"]}
+    for folder in DISTRIBUTIONS:
+        project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))["project"]
+        extras = project.get("optional-dependencies", {}).values()
+        asked = {
+            requirement(text)
+            for text in [*project["dependencies"], *(item for extra in extras for item in extra)]
+        }
+        told = {
+            (
+                each["name"],
+                SpecifierSet("==0.1.0" if each["name"] in DISTRIBUTIONS else each.get("specifier", "")),
+            )
+            for each in packages[folder]["metadata"]["requires-dist"]
+        }
+        assert told == asked, f"{folder}: run `uv lock`"
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    for group in ("test", "lint"):
+        told = {
+            (each["name"], SpecifierSet(each["specifier"]))
+            for each in lock["manifest"]["dependency-groups"][group]
+        }
+        assert told == {requirement(text) for text in groups[group]}, f"{group}: run `uv lock`"
+
+
+def test_the_lock_names_the_public_index_alone() -> None:
+    hosts = set(re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text("utf-8")))
+    assert hosts == {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_each_distribution_ships_the_licence() -> None:
+    licence = (ROOT / "LICENSE").read_bytes()
+    assert [folder for folder in DISTRIBUTIONS if (ROOT / folder / "LICENSE").read_bytes() != licence] == []
