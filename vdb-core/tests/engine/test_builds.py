@@ -33,7 +33,10 @@ def test_reads_and_writes_go_on_during_a_build(
     assert nearest(services, 200.0, 1) == ["c200"]
     status = services.indexing.status("lib")
     assert (status["state"], status["job_id"]) == ("building", job.id)
-    assert job.phase == "waiting"
+    deadline = time.monotonic() + 10
+    while job.phase != "waiting":  # told once the build has entered its loop
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
     with pytest.raises(BuildInProgress) as caught:
         services.indexing.start("lib", {"type": "numpy"})
     assert caught.value.job_id == job.id
