@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vdb_core.filters import MetadataIndex, parse_filter, row_matches
 from vdb_core.indexes import bitmap
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from vdb_core.errors import FormatUnsupported, PluginError, SnapshotDamaged, StorageFailed, VdbError
 from vdb_core.persistence import SnapshotParts, SnapshotStore
 from vdb_core.persistence.durable import Disk
-from vdb_core.persistence.generation_files import json_chunks, json_rows
+from vdb_core.persistence.json_rows import json_chunks, json_rows
 from vdb_core.persistence.manifest import Generation, Manifest, decode, encode
 from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 

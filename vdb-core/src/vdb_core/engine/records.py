@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from vdb_core.errors import SnapshotDamaged
+from vdb_core.persistence.json_rows import json_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -135,15 +136,7 @@ class RecordFile:
     @classmethod
     def of(cls, records: Iterable[bytes]) -> RecordFile:
         """Hold records in memory, in the form of the file."""
-        text = bytearray(b"[\n")
-        for record in records:
-            text += record
-            text += b",\n"
-        if len(text) > 2:
-            del text[-2:]
-            text += b"\n"
-        text += b"]"
-        return cls(bytes(text))
+        return cls(b"".join(json_chunks(records)))
 
     def __len__(self) -> int:
         return len(self._ends) - 1

@@ -155,7 +155,7 @@ class Storage:
             info = cast("LibraryInfo", header["library"]).copy()
             position = cast("int", header["journal_position"])
             base = self._open_base(snapshot, with_norms=info["metric"] == "cosine")
-            documents = DocumentTable(RecordFile.open(snapshot.directory / "documents.json"))
+            documents = DocumentTable(snapshot.rows("documents"))
             pairs = cast(
                 "list[tuple[str, int]]", orjson.loads((snapshot.directory / "id_map.json").read_bytes())
             )
@@ -188,7 +188,7 @@ class Storage:
         vectors = cast("NDArray[np.float32]", snapshot.array("vectors"))
         norms = cast("NDArray[np.float64]", snapshot.array("norms")) if with_norms else None
         records = RecordFile.open(snapshot.directory / "metadata.json")
-        metadata = MetadataIndex.from_rows(RecordFile.open(snapshot.directory / "meta_index.json"))
+        metadata = MetadataIndex.from_rows(snapshot.rows("meta_index"))
         lengths = {
             "vectors.npy": len(vectors),
             "metadata.json": len(records),

@@ -87,7 +87,7 @@ class StoredSnapshot:
         Raises:
             SnapshotDamaged: the file is missing or was cut.
         """
-        from vdb_core.persistence.generation_files import json_rows
+        from vdb_core.persistence.json_rows import json_rows
 
         return json_rows(self.directory / f"{name}.json")
 

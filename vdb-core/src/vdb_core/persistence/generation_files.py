@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from vdb_core.errors import PluginError, SnapshotDamaged
+from vdb_core.persistence.json_rows import json_chunks
 from vdb_core.persistence.manifest import FileEntry, Generation, checksum_text
 from vdb_core.persistence.npy import npy_chunks
 
@@ -22,53 +23,13 @@ if TYPE_CHECKING:
     from vdb_core.persistence.contracts import SnapshotParts
     from vdb_core.persistence.durable import Disk
 
-__all__ = ["GenerationWriter", "json_chunks", "json_rows", "read_plain_file", "verify"]
+__all__ = ["GenerationWriter", "read_plain_file", "verify"]
 
 _BUFFER: Final = 1 << 20
 
 _NO_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 )
-
-
-def json_chunks(rows: Iterable[bytes]) -> Iterator[bytes]:
-    """Give a JSON array, one element a line, in pieces of about a megabyte; the elements are never joined as a whole.
-
-    Raises:
-        ValueError: an element holds a line break, so that lines would no longer be elements.
-    """
-    buffer = bytearray(b"[\n")
-    separator = b""
-    for row in rows:
-        if b"\n" in row:
-            raise ValueError(f"A row must be JSON text without line breaks, received {row[:80]!r}.")
-        buffer += separator
-        buffer += row
-        separator = b",\n"
-        if len(buffer) >= _BUFFER:
-            yield bytes(buffer)
-            buffer.clear()
-    buffer += b"\n]\n" if separator else b"]\n"
-    yield bytes(buffer)
-
-
-def json_rows(path: Path) -> Iterator[bytes]:
-    """Iterate over the elements of a file that :func:`json_chunks` made, each as JSON text.
-
-    Raises:
-        SnapshotDamaged: it is missing, does not begin as such a file does, or ends too early.
-    """
-    try:
-        with path.open("rb", buffering=_BUFFER) as file:
-            if file.readline(16) != b"[\n":
-                raise SnapshotDamaged(f"{path} is damaged: expected its first line to be '['.")
-            for line in file:
-                if line.rstrip() == b"]":
-                    return
-                yield line[:-2] if line.endswith(b",\n") else line.rstrip(b"\n")
-    except FileNotFoundError:
-        raise SnapshotDamaged(f"{path} is missing. Restore it or use an older generation.") from None
-    raise SnapshotDamaged(f"{path} is damaged: it ends without ']'.")
 
 
 class GenerationWriter:
