@@ -267,8 +267,9 @@ def _tools(session: nox.Session) -> Path:
     return python
 
 
-def _run(session: nox.Session, python: Path, *arguments: str, **environment: str) -> None:
-    session.run(str(python), *arguments, external=True, env={**CLEAN, **environment})
+def _run(session: nox.Session, program: Path, *arguments: str, **environment: str) -> None:
+    # After Ctrl-C a server has time to end by itself.
+    session.run(str(program), *arguments, external=True, env={**CLEAN, **environment}, interrupt_timeout=30)
 
 
 # ---- sessions --------------------------------------------------------------------------------------------------
@@ -392,7 +393,7 @@ def serve(session: nox.Session) -> None:
     """Run the server; what follows ``--`` goes to ``vdb serve``."""
     python = _stack(session)
     session.chdir(session.invoked_from)
-    session.run(str(python.parent / "vdb"), "serve", *session.posargs, external=True, env=CLEAN)
+    _run(session, python.parent / "vdb", "serve", *session.posargs)
 
 
 @nox.session
