@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from vdb_core.services import EngineSettings, open_services
 
 ROWS = 300

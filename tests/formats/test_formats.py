@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vdb_core.domain import normalize
 from vdb_core.indexes import exact_distances
 from vdb_core.services import EngineSettings, open_services
