@@ -45,12 +45,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     # Where these tests run beside our other distributions, those bring plugins too: they are not what is looked at.
     everything = importlib.metadata.distributions
     outsiders = {
-        each.name for each in everything() if "vdb.plugins" in (each.read_text("entry_points.txt") or "")
+        each.metadata.get("Name")
+        for each in everything()
+        if "vdb.plugins" in (each.read_text("entry_points.txt") or "")
     }
     monkeypatch.setattr(
         importlib.metadata,
         "distributions",
-        lambda: (each for each in everything() if each.metadata["Name"] not in outsiders),
+        lambda: (each for each in everything() if each.metadata.get("Name") not in outsiders),
     )
 
     def install(
