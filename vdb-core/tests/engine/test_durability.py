@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import wait
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,6 @@ from vdb_core.services import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from vdb_core.services import Services
 
@@ -285,3 +285,24 @@ def test_a_lost_journal_loses_no_later_write(opener: Callable[..., Services], tm
     add(again, [60])
     again.close()
     assert nearest(opener(tmp_path), 60.0, 1) == ["c60"]
+
+
+def test_pages_of_mapped_rows_are_let_go_and_come_back(tmp_path: Path) -> None:
+    from vdb_core.engine.memory import forget_pages
+    from vdb_core.persistence import map_npy, write_npy
+
+    rows = np.arange(1_000_000, dtype=np.float32).reshape(-1, 100)
+    write_npy(tmp_path / "rows.npy", rows)
+    mapped = map_npy(tmp_path / "rows.npy")
+    assert mapped.sum() == rows.sum()
+
+    def resident() -> int:
+        text = (Path("/proc/self/smaps").read_text()).split("rows.npy", 1)[1]
+        return int(text.split("Rss:", 1)[1].split(None, 1)[0])
+
+    linux = Path("/proc/self/smaps").exists()
+    assert not linux or resident() > 3_000
+    forget_pages(mapped[5:])
+    assert not linux or resident() < 100
+    assert (mapped == rows).all()
+    forget_pages(rows)

@@ -24,7 +24,7 @@ import numpy as np
 from vdb_core.domain import new_id
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.jobs import Job, JobRegistry
-from vdb_core.engine.memory import release_memory
+from vdb_core.engine.memory import forget_pages, release_memory
 from vdb_core.engine.records import RecordFile, RecordSelection, parse
 from vdb_core.engine.state import ActiveIndex
 from vdb_core.engine.storage import missing_type_warning
@@ -296,6 +296,7 @@ class Builder:
             if kind is not None and params is not None and written.base and written.index_directory:
                 index = kind.load(written.index_directory, written.base.vectors, metric=metric, params=params)
                 active = ActiveIndex(type=kind, params=params, index=index)
+                forget_pages(written.base.vectors)
         return _Fresh(base=written.base, active=active, warnings=warnings, written=True)
 
     def _compact(self, job: Job, view: View) -> Block | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["release_memory", "return_memory_early"]
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["forget_pages", "release_memory", "return_memory_early"]
 
 # Of <malloc.h>.
 _M_TRIM_THRESHOLD: Final = -1
@@ -54,3 +58,15 @@ def return_memory_early() -> None:
     _ = mallopt(_M_ARENA_MAX, 2)
     _ = mallopt(_M_MMAP_THRESHOLD, 1 << 20)
     _ = mallopt(_M_TRIM_THRESHOLD, 4 << 20)
+
+
+def forget_pages(array: NDArray[np.generic]) -> None:
+    """Let the pages of a mapped array go; they are read again from the file, or its cache, where they are needed.
+
+    Loading an index may read every row once, and searches through codes then need few of them.
+    """
+    base: object = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)

@@ -17,6 +17,7 @@ import orjson
 
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.documents import DocumentTable
+from vdb_core.engine.memory import forget_pages
 from vdb_core.engine.operations import PutLibrary, decode
 from vdb_core.engine.records import RecordFile, parse
 from vdb_core.engine.state import ActiveIndex, LibraryState
@@ -225,6 +226,7 @@ class Storage:
             )
             return
         state.active = ActiveIndex(type=kind, params=params, index=index)
+        forget_pages(state.base.vectors)
 
     def write(
         self,
