@@ -1,0 +1,131 @@
+"""The goals and how a run stands to them: one verdict a line, from the results alone."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["FROM_ROWS", "Verdict", "verdicts"]
+
+FROM_ROWS: Final = 100_000
+"""Below so many rows goals are shown, not claimed."""
+
+# Ratios to the peers a goal names, at least; memory beside the float32 rows, at most.
+_SPEED: Final = {
+    "brute": {"single": 6.0, "batch": 4.0},
+    "ivf_flat": {"single": 5.0, "batch": 4.0},
+    "ivf_pq": {"single": 2.0, "batch": 2.0},
+}
+_RIVALS: Final = {"brute": {"faiss"}, "ivf_flat": {"faiss"}, "ivf_pq": {"faiss", "scann", "hnswlib"}}
+_MEMORY: Final = {"brute": 0.3, "ivf_flat": 0.35}
+_BUILD: Final = 0.7
+_CODES_GB_S: Final = 1.0
+_FILTER_COST: Final = 2.0
+_SCALING: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A goal beside what was measured."""
+
+    line: str
+    goal: str
+    measured: str
+    met: bool | None
+    """``None``: the measurement cannot tell."""
+
+
+def verdicts(workload: Mapping[str, Any]) -> list[Verdict]:
+    """Every goal that a workload's results speak to."""
+    return [
+        *(each for family in workload["families"] for each in _family(family, workload)),
+        *(_filtered(line) for line in workload["filtered"]),
+        *(each for line in workload["scaling"] for each in _scaling(line)),
+    ]
+
+
+def _family(family: Mapping[str, Any], workload: Mapping[str, Any]) -> Iterator[Verdict]:
+    name = family["family"]
+    at: dict[tuple[float, str], list[Mapping[str, Any]]] = {}
+    for match in family["matches"]:
+        if match["peer"] in _RIVALS[name] and match["ratio"]:
+            at.setdefault((match["target"], match["mode"]), []).append(match)
+    for (target, mode), matches in at.items():
+        hardest = min(matches, key=lambda match: match["ratio"]["value"])
+        value, goal = hardest["ratio"]["value"], _SPEED[name][mode]
+        told = "exact" if name == "brute" else f"recall {target}"
+        yield Verdict(
+            line=f"{name} {told}, {mode}, beside {hardest['peer']} {hardest['theirs']['index']}",
+            goal=f">= {goal:g}x",
+            measured=f"{value:.2f}x",
+            met=value >= goal,
+        )
+        if name != "brute" and mode == "single":
+            yield from _build(name, target, matches)
+    ours = [entry for entry in family["built"] if entry["peer"] == "vdb"]
+    used = {match["ours"]["index"]: match["ours"] for match in family["matches"] if match["ours"] is not None}
+    rows_bytes = 4 * workload["rows"] * workload["dimension"]
+    for entry in ours:
+        if entry["index"] in used and name in _MEMORY:
+            share = entry["sizes"]["total"] / rows_bytes
+            yield Verdict(
+                line=f"{entry['index']}: memory beside the rows",
+                goal=f"<= {_MEMORY[name]:g}x",
+                measured=f"{share:.3f}x",
+                met=share <= _MEMORY[name],
+            )
+        if name == "brute":
+            rate = rows_bytes / statistics.median(entry["build_s"]) / 1e9
+            yield Verdict(
+                line="brute: codes made of rows",
+                goal=f">= {_CODES_GB_S:g} GB/s",
+                measured=f"{rate:.2f} GB/s" if entry["sizes"]["total"] > 0 else "no codes",
+                met=rate >= _CODES_GB_S if entry["sizes"]["total"] > 0 else None,
+            )
+
+
+def _build(name: str, target: float, matches: Sequence[Mapping[str, Any]]) -> Iterator[Verdict]:
+    """The build goals: beside the peer that searched best, or beside FAISS's fast scan."""
+    if name == "ivf_pq":
+        matches = [match for match in matches if match["peer"] == "faiss"]
+    if not matches:
+        return
+    rival = min(matches, key=lambda match: statistics.median(match["theirs"]["single_s"]))
+    if rival["build_ratio"] is not None:
+        yield Verdict(
+            line=f"{name} recall {target}, build, beside {rival['peer']} {rival['theirs']['index']}",
+            goal=f"<= {_BUILD:g}x",
+            measured=f"{rival['build_ratio']:.2f}x",
+            met=rival["build_ratio"] <= _BUILD,
+        )
+
+
+def _filtered(line: Mapping[str, Any]) -> Verdict:
+    # A share of the queries' neighbours: the tolerance of equal recalls holds here too.
+    holds = line["all_found"] and line["recall"] >= line["unfiltered_recall"] - 0.002
+    return Verdict(
+        line=f"{line['index']}, {line['share']:.0%} of rows allowed ({line['kind']})",
+        goal=f"<= {_FILTER_COST:g}x, all found, recall >= {line['unfiltered_recall']:.3f}",
+        measured=(
+            f"{line['single_cost']:.2f}x single, {line['batch_cost']:.2f}x batch, "
+            f"{'all found' if line['all_found'] else 'HITS MISSING'}, recall {line['recall']:.3f}"
+        ),
+        met=holds and max(line["single_cost"], line["batch_cost"]) <= _FILTER_COST,
+    )
+
+
+def _scaling(line: Mapping[str, Any]) -> Iterator[Verdict]:
+    """Which resource bounds a task is not measured: only beyond both, or below both, is the verdict certain."""
+    gain = line["gain"]
+    low, high = sorted([gain["arithmetic"], gain["memory"]])
+    for task in ("batch", "build"):
+        yield Verdict(
+            line=f"{line['index']}, {task} on two threads",
+            goal=f">= {_SCALING:g} of arithmetic {gain['arithmetic']:.2f}x or memory {gain['memory']:.2f}x",
+            measured=f"{gain[task]:.2f}x",
+            met=True if gain[task] >= _SCALING * high else False if gain[task] < _SCALING * low else None,
+        )
