@@ -8,7 +8,8 @@ Run without nox installed, it makes itself a private environment and starts agai
 ``.nox`` and are made anew only where what they are made of has changed::
 
     .nox/bootstrap-*      nox itself
-    .nox/stack            the four distributions as built wheels: tests, demo, serve, bench, crash, docs
+    .nox/stack            the four distributions as built wheels: tests, demo, serve, crash, docs
+    .nox/bench            vdb's indexes beside their peers
     .nox/lint             ruff, basedpyright and what they need to see
     .nox/packages/*       one distribution alone, a Python and a resolution each
     .nox/wheels/*         built wheels, by a digest of their sources
@@ -407,17 +408,33 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure recall and latency of each index type beside NumPy; ``-- --help`` tells what can be set."""
-    python = _stack(session)
+    """Race every index type with the peers that can be installed; ``-- --full`` takes hours, ``-- --help`` tells more."""
+    from nox.command import CommandFailed
+
+    folder = CACHE / "bench"
+    python = _environment(session, folder)
+    ours = ("vdb-core", "vdb-index-rust")
+    wheels = [str(_wheel(session, python, name)) for name in ours]
+    # Peers are the benchmark's alone, and each on its own: one that has no wheel for this machine stops no other.
+    lines = (ROOT / "benchmarks" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    peers = [line for line in lines if line and not line.startswith("#")]
+    stamp, key = folder / "stamp", _digest(wheels, peers)
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != key:
+        _pip(session, python, "uninstall", "-qq", "--yes", *ours)
+        _pip(session, python, "install", "--quiet", *wheels)
+        missing: list[str] = []
+        for peer in peers:
+            try:
+                _pip(session, python, "install", "--quiet", peer)
+            except CommandFailed:
+                missing.append(peer)
+        if missing:
+            session.warn(f"Not installed, so not measured: {', '.join(missing)}. The next run tries again.")
+        else:
+            stamp.write_text(key, encoding="utf-8")
     session.chdir(session.invoked_from)
-    # The corpus is the demo's, and so is the code that reads it.
-    _run(
-        session,
-        python,
-        str(ROOT / "benchmarks" / "indexes.py"),
-        *session.posargs,
-        PYTHONPATH=str(ROOT / "demo"),
-    )
+    out = str(CACHE / "bench-results")
+    _run(session, python, str(ROOT / "benchmarks" / "run.py"), "--out", out, *session.posargs)
 
 
 @nox.session

@@ -283,18 +283,16 @@ class Contest:
                 for point in points
             }.values()
         )
+        raced = {entry.variant.peer for entry in self.entries}
+        names = [peer.name for peer in peers if peer.name in raced] or [""]
         matches: list[dict[str, Any]] = []
         for target in targets:
             for mode in _MODES:
-                for name in [peer.name for peer in peers] or [""]:
+                for name in names:
                     points = chosen.get((name, target, mode), ())
                     match = _match(points, own, target, mode, exact=self.family == "brute")
-                    if points or not peers:
-                        matches.append({"target": target, "mode": mode, "peer": name, **match})
-                    elif any(entry.variant.peer == name for entry in self.entries):
-                        matches.append(
-                            {"target": target, "mode": mode, "peer": name, **match, "missed": True}
-                        )
+                    missed = bool(name) and not points
+                    matches.append({"target": target, "mode": mode, "peer": name, "missed": missed, **match})
         return matches
 
     def _drop(self, entry: Entry) -> None:

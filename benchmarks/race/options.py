@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FULL_CASES", "PEERS", "SMALL_CASES", "Case", "Options", "parse"]
+__all__ = ["DOCS", "FULL_CASES", "PEERS", "SMALL_CASES", "Case", "Options", "parse"]
 
 METRICS: Final = ("cosine", "dot", "l2")
 PEERS: Final = ("numpy", "faiss", "scann", "hnswlib", "usearch")
+DOCS: Final = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "figures"
 FAMILIES: Final = ("brute", "ivf_flat", "ivf_pq")
 
 
@@ -87,7 +88,10 @@ class Options:
     seed: int
 
     out: Path
-    """Folder for ``results.json`` and plots."""
+    """Folder for ``results.json``."""
+
+    plots: Path
+    """Folder for plots."""
 
     redraw: Path | None
     """A ``results.json`` to print and draw again; nothing is measured."""
@@ -120,7 +124,8 @@ def parse(arguments: Sequence[str] | None) -> Options:
     add("--rounds", type=int, help="interleaved rounds of searches (default: 5, 9 with --full)")
     add("--build-rounds", type=int, help="interleaved rounds of builds (default: 1, 3 with --full)")
     add("--seed", type=int, default=0)
-    add("--out", type=Path, default=Path("bench-results"), help="folder for results.json and plots")
+    add("--out", type=Path, default=Path("bench-results"), help="folder for results.json")
+    add("--plots", type=Path, help="folder for plots (default: --out; with --full that of the docs)")
     add("--redraw", type=Path, metavar="RESULTS.json", help="print and draw these again, measure nothing")
     given = parser.parse_args(arguments)
     for name in ("k", "threads", "n_queries", "rounds", "build_rounds"):
@@ -150,5 +155,6 @@ def parse(arguments: Sequence[str] | None) -> Options:
         build_rounds=given.build_rounds or (3 if given.full else 1),
         seed=given.seed,
         out=given.out,
+        plots=given.plots or (DOCS if given.full else given.out),
         redraw=given.redraw,
     )

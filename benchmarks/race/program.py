@@ -33,7 +33,7 @@ def run(options: Options) -> int:
     if options.redraw is not None:
         results: dict[str, Any] = json.loads(options.redraw.read_text(encoding="utf-8"))
         print(table.render(results))
-        _draw(results, options.out)
+        _draw(results, options.plots)
         return 0
     started = time.monotonic()
 
@@ -61,7 +61,7 @@ def run(options: Options) -> int:
     print()
     print(table.render(results))
     say(f"wrote {options.out / 'results.json'}")
-    _draw(results, options.out)
+    _draw(results, options.plots)
     return 0
 
 

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sweep"]
 
-# Doubling a parameter that gains no more than this has reached its end: another one keeps recall down.
-_SATURATED: Final = 0.0005
+# A value twice as great that adds no more than this share to recall: another parameter keeps recall down.
+_SATURATED: Final = 0.001
 # Steps finer than this share of a value change its time less than the clocks can tell.
 _RESOLUTION: Final = 0.02
 
@@ -30,10 +30,10 @@ class Sweep:
 
     def climb(self, ceiling: float) -> None:
         """Double the value until recall reaches ``ceiling`` or rises no more."""
-        value, last, flat = self._low, -1.0, 0
+        value, last, flat = self._low, 0.0, 0
         while True:
             recall = self.at(value)
-            flat = flat + 1 if recall - last <= _SATURATED else 0
+            flat = flat + 1 if 0 < recall <= last * (1 + _SATURATED) else 0
             if recall >= ceiling or value == self._high or flat == 2:
                 return
             value, last = min(2 * value, self._high), recall

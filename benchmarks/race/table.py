@@ -97,7 +97,7 @@ def _matches(family: Mapping[str, Any]) -> list[str]:
 
 
 def _missed(match: Mapping[str, Any]) -> str:
-    return ": never reaches it" if match.get("missed") else ""
+    return ": never reaches it" if match["missed"] else ""
 
 
 def _built(family: Mapping[str, Any], workload: Mapping[str, Any]) -> list[str]:
