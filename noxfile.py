@@ -408,7 +408,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Race every index type with the peers that can be installed; ``-- --full`` takes hours, ``-- --help`` tells more."""
+    """Race every index type with the peers that can be installed; ``-- --full`` takes long, ``-- --help`` tells more."""
     from nox.command import CommandFailed
 
     folder = CACHE / "bench"
