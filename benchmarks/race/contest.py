@@ -28,6 +28,8 @@ _QUICK_SINGLES: Final = 40
 _SINGLES: Final = 200
 # How many of a library's candidates for a recall are raced: the quick measurement that picks them is noisy.
 _PLACES: Final = 2
+# A build that takes less builds nothing: plain NumPy only keeps the rows.
+_NO_BUILD_S: Final = 1e-3
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -319,7 +321,7 @@ def _match(
         "ratio": asdict(compared) if compared else None,
         "build_ratio": (
             statistics.median(mine.entry.build_s) / statistics.median(peer.entry.build_s)
-            if peer and mine and statistics.median(peer.entry.build_s)
+            if peer and mine and statistics.median(peer.entry.build_s) >= _NO_BUILD_S
             else None
         ),
     }

@@ -94,3 +94,8 @@ def test_a_filter_must_hold_in_every_respect(change: dict[str, Any], met: bool) 
 def test_threads_are_judged_only_beyond_both_resources(gain: float, met: bool | None) -> None:
     line = {"index": "ours", "gain": {"arithmetic": 1.85, "memory": 1.2, "batch": gain, "build": gain}}
     assert list(told(workload(scaling=[line])).values()) == [met, met]
+
+
+def test_threads_are_not_judged_on_a_busy_machine() -> None:
+    line = {"index": "ours", "gain": {"arithmetic": 1.1, "memory": 1.0, "batch": 0.8, "build": 1.9}}
+    assert list(told(workload(scaling=[line])).values()) == [None, None]
