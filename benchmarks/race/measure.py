@@ -25,7 +25,7 @@ __all__ = ["PeakMemory", "batch_of", "batch_s", "single_s", "timed", "turns"]
 _PROC: Final = Path("/proc/self")
 # One interruption must not decide a turn.
 _REPEATS: Final = 9
-_LONG_ENOUGH_S: Final = 0.15
+_LONG_ENOUGH_S: Final = 0.08
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float]:
