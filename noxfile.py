@@ -420,6 +420,7 @@ def bench(session: nox.Session) -> None:
     peers = [line for line in lines if line and not line.startswith("#")]
     stamp, key = folder / "stamp", _digest(wheels, peers)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != key:
+        stamp.unlink(missing_ok=True)
         _pip(session, python, "uninstall", "-qq", "--yes", *ours)
         _pip(session, python, "install", "--quiet", *wheels)
         missing: list[str] = []
