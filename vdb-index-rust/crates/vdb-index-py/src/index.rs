@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use vdb_index::kernels::Kernels;
 use vdb_index::{
-    Bitmap, Brute, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, Observer, Result,
+    Bitmap, Brute, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, Observer, Result, Unobserved,
 };
 
 use crate::arrays::{borrow, matrix, matrix_array, values, words_array};
@@ -95,7 +95,7 @@ impl Index {
         let details = PyDict::new(py);
         match &self.algorithm {
             Algorithm::Brute(index) => {
-                bytes.set_item("norms", index.norm_bytes())?;
+                index.bytes().into_iter().try_for_each(|(part, count)| bytes.set_item(part, count))?;
             }
             Algorithm::IvfFlat(index) => {
                 index.bytes().into_iter().try_for_each(|(part, count)| bytes.set_item(part, count))?;
@@ -174,10 +174,13 @@ pub(crate) fn build_brute(
     })
 }
 
-/// Open the exact index, which needs nothing but its vectors.
+/// Open the exact index, which needs nothing but its vectors: encoding them takes less time than reading and checking
+/// codes would.
 #[pyfunction]
 pub(crate) fn load_brute(py: Python<'_>, vectors: &Bound<'_, PyAny>, metric: &str) -> PyResult<Index> {
-    load(py, vectors, |rows| Ok(Algorithm::Brute(Brute::open(rows, metric.parse::<Metric>()?))))
+    load(py, vectors, |rows| {
+        Brute::build(rows, metric.parse::<Metric>()?, 1, &Unobserved).map(Algorithm::Brute)
+    })
 }
 
 /// Build the inverted file over full rows.

@@ -33,6 +33,12 @@ impl Bound {
     /// Nothing is between the computed key and the true one: for keys that are estimates anyway.
     pub(crate) const NONE: Bound = Bound { scale: 0.0, rel: 0.0, abs: 0.0 };
 
+    /// Keys come with an error of their own each, handed over in place of a norm; all are off by up to `abs` besides.
+    pub(crate) fn each(abs: f64) -> Self {
+        // The thousandth pays for rounding where it is added up.
+        Self { scale: 1.0, rel: 0.0, abs: up(abs * 1.001) }
+    }
+
     /// The bound for a query of the given norm.
     pub(crate) fn new(metric: Metric, dim: usize, query_norm: f64) -> Self {
         let terms = (dim + 16) as f64 * 2f64.powi(-24);

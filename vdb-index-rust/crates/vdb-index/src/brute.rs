@@ -1,8 +1,10 @@
 //! Exact search over every row.
 //!
-//! Build O(n d) for the norms (nothing for few rows), query O(n d), space 4 n bytes for inner products, none for l2.
+//! Build O(n d) for the codes (nothing for few rows), query O(n d) over bytes, space n (d + 12) bytes for codes and what
+//! bounds their error (4 more a row under l2); 4 n bytes for norms where short rows are scanned in float32.
 
 use crate::bitmap::Bitmap;
+use crate::coded::Coded;
 use crate::error::Result;
 use crate::kernels::{Kernels, PANEL};
 use crate::matrix::Matrix;
@@ -26,8 +28,8 @@ const PLACES: usize = 1 << 20;
 
 /// The exact index: same ids as float64 arithmetic on the float32 rows, ties to the smaller slot.
 ///
-/// The scan reads float32 rows; any cheaper first pass (int8 codes with an error bound) only has to offer to the same
-/// candidates.
+/// The first pass reads int8 codes with a bound on their error, or the float32 rows where these are few or short, and where
+/// codes tell too little about a query. Both offer to candidates that are decided in float64.
 #[derive(Debug)]
 pub struct Brute {
     kernels: &'static Kernels,
@@ -35,6 +37,7 @@ pub struct Brute {
     rows: usize,
     dim: usize,
     norms: Norms,
+    codes: Option<Coded>,
 }
 
 impl Brute {
@@ -44,8 +47,11 @@ impl Brute {
     /// [`Error::Cancelled`](crate::Error::Cancelled).
     ///
     /// # Parallelism
-    /// Norms are made by `threads` threads.
+    /// Codes or norms are made by `threads` threads.
     pub fn build(rows: Matrix<'_>, metric: Metric, threads: usize, observer: &dyn Observer) -> Result<Self> {
+        if Coded::pays(rows.rows(), rows.dim()) {
+            return Self::build_coded(rows, metric, threads, observer);
+        }
         let watch = Watch::new(observer);
         watch.tick("norms", 0, rows.rows())?;
         let index = Self::open(rows, metric);
@@ -55,9 +61,36 @@ impl Brute {
         Ok(index)
     }
 
-    /// Get ready without reading any row.
+    /// Encode the rows however few and short they are (tests, benchmarks); the longest are left as they are.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`](crate::Error::Cancelled).
+    ///
+    /// # Parallelism
+    /// As [`build`](Self::build).
+    pub fn build_coded(
+        rows: Matrix<'_>,
+        metric: Metric,
+        threads: usize,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let mut index = Self::open(rows, metric);
+        if Coded::fits(rows.dim()) {
+            index.codes = Some(Coded::encode(index.kernels, metric, rows, threads, &Watch::new(observer))?);
+        }
+        Ok(index)
+    }
+
+    /// Get ready without reading any row, to scan in float32.
     pub fn open(rows: Matrix<'_>, metric: Metric) -> Self {
-        Self { kernels: Kernels::best(), metric, rows: rows.rows(), dim: rows.dim(), norms: Norms::default() }
+        Self {
+            kernels: Kernels::best(),
+            metric,
+            rows: rows.rows(),
+            dim: rows.dim(),
+            norms: Norms::default(),
+            codes: None,
+        }
     }
 
     /// Use another instruction set (tests, benchmarks).
@@ -70,9 +103,10 @@ impl Brute {
         self.kernels
     }
 
-    /// Bytes of norms held at the moment.
-    pub fn norm_bytes(&self) -> usize {
-        self.norms.bytes()
+    /// Bytes held at the moment, by part.
+    pub fn bytes(&self) -> Vec<(&'static str, usize)> {
+        let codes = self.codes.as_ref().map(Coded::bytes);
+        codes.into_iter().flatten().chain([("norms", self.norms.bytes())]).collect()
     }
 
     /// The `k` nearest of the allowed rows, exactly.
@@ -95,25 +129,88 @@ impl Brute {
         if k == 0 {
             return Ok(result);
         }
-        let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
+        let decide = Scan::deciding(self.kernels, self.metric, rows);
         let block = (PLACES / k).clamp(PANEL, 1 << 16);
         let numbers: Vec<u32> = (0..queries.rows() as u32).collect();
         let mut places = result.rows_mut();
         for (numbers, places) in numbers.chunks(block).zip(places.chunks_mut(block)) {
-            let candidates = if numbers.len() < PANEL_FROM {
-                self.few(&scan, queries, numbers, k, allowed, threads)
-            } else {
-                self.many(&scan, queries, numbers, k, allowed, threads)
-            };
+            let mut candidates = self.by_codes(queries, numbers, k, allowed, threads);
+            let left: Vec<u32> = numbers
+                .iter()
+                .zip(&candidates)
+                .filter(|(_, candidates)| candidates.is_none())
+                .map(|(&number, _)| number)
+                .collect();
+            let mut rest = self.by_rows(rows, queries, &left, k, allowed, threads).into_iter();
+            let candidates =
+                candidates.iter_mut().filter_map(|candidates| candidates.take().or_else(|| rest.next()));
             let mut work: Vec<_> =
                 numbers.iter().zip(candidates).zip(places).map(|(a, b)| Some((a, b))).collect();
             pool::chunks_mut(threads, &mut work, 16, |_, part| {
                 for ((number, candidates), (slots, distances)) in part.iter_mut().filter_map(Option::take) {
-                    scan.decide(queries.row(*number), candidates, slots, distances);
+                    decide.decide(queries.row(*number), candidates, slots, distances);
                 }
             });
         }
         Ok(result)
+    }
+
+    /// What the codes leave of the rows; `None` for queries that they tell too little about.
+    fn by_codes(
+        &self,
+        queries: Matrix<'_>,
+        numbers: &[u32],
+        k: usize,
+        allowed: Option<Bitmap<'_>>,
+        threads: usize,
+    ) -> Vec<Option<Candidates>> {
+        let Some(codes) = &self.codes else { return numbers.iter().map(|_| None).collect() };
+        let threads = if self.rows * self.dim < 4 * SMALL && numbers.len() == 1 { 1 } else { threads.max(1) };
+        let groups = if numbers.len() >= 4 * threads { threads } else { 1 };
+        let ranges = self.ranges(threads.div_ceil(groups));
+        let group_len = numbers.len().div_ceil(groups);
+        let mut parts = pool::map(threads, groups * ranges.len(), |task| {
+            let (group, range) = (task / ranges.len(), task % ranges.len());
+            let numbers = numbers.iter().skip(group * group_len).take(group_len);
+            let queries = numbers.map(|&number| queries.row(number));
+            codes.search(self.kernels, queries, k, allowed, ranges[range].clone())
+        })
+        .into_iter();
+        let merge = |into: Option<Candidates>, from: Option<Candidates>| {
+            let (mut into, from) = (into?, from?);
+            into.merge(from);
+            Some(into)
+        };
+        (0..groups)
+            .flat_map(|_| {
+                let of_group = parts.by_ref().take(ranges.len());
+                let join = |into: Vec<_>, from: Vec<_>| {
+                    into.into_iter().zip(from).map(|(into, from)| merge(into, from)).collect()
+                };
+                of_group.reduce(join).unwrap_or_default()
+            })
+            .collect()
+    }
+
+    /// What float32 leaves of the rows.
+    fn by_rows(
+        &self,
+        rows: Matrix<'_>,
+        queries: Matrix<'_>,
+        numbers: &[u32],
+        k: usize,
+        allowed: Option<Bitmap<'_>>,
+        threads: usize,
+    ) -> Vec<Candidates> {
+        if numbers.is_empty() {
+            return Vec::new();
+        }
+        let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
+        if numbers.len() < PANEL_FROM {
+            self.few(&scan, queries, numbers, k, allowed, threads)
+        } else {
+            self.many(&scan, queries, numbers, k, allowed, threads)
+        }
     }
 
     /// One query after the other over each tile; threads split the rows.

@@ -19,6 +19,7 @@ pub mod bitmap;
 mod bounds;
 pub mod brute;
 mod coarse;
+mod coded;
 mod codes;
 pub mod error;
 pub mod ivf_flat;

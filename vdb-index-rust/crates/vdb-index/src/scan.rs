@@ -94,6 +94,11 @@ impl<'a> Scan<'a> {
         Self { kernels, metric, rows, norms: norms.get(kernels, metric, rows) }
     }
 
+    /// For [`decide`](Self::decide) alone, which needs no norms.
+    pub(crate) fn deciding(kernels: &'static Kernels, metric: Metric, rows: Matrix<'a>) -> Self {
+        Self { kernels, metric, rows, norms: None }
+    }
+
     #[inline]
     fn norm(&self, slot: u32) -> f32 {
         self.norms.map_or(0.0, |norms| norms[slot as usize])

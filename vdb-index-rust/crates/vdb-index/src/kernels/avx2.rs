@@ -3,13 +3,16 @@
 
 use std::arch::x86_64::{
     __m256, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_add_epi16, _mm256_add_ps,
-    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_extractf128_ps,
-    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_epi8,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16,
-    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
+    _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_abs_epi8, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128,
+    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8,
+    _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16,
+    _mm256_sub_ps, _mm256_xor_si256,
 };
 
+use super::blocks::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Encoded, STEP, ZERO, check};
 use super::generic::{self, Vector, kernels_of};
 use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel, check_fast_scan};
 use crate::matrix::Matrix;
@@ -73,7 +76,16 @@ impl Vector for F32x8 {
     }
 }
 
-kernels_of!(Isa::Avx2, F32x8, "avx2,fma", 6, 2, super::fast_scan);
+kernels_of!(
+    Isa::Avx2,
+    F32x8,
+    "avx2,fma",
+    6,
+    2,
+    super::fast_scan,
+    super::code_sums,
+    crate::kernels::blocks::code_screen
+);
 
 /// Two pieces at a time. A 16-bit lane holds two rows: `both` sums `row + 256 * next` and `odd` the next alone, which
 /// is taken out of `both` in the end (modulo 2^16, as every sum fits).
@@ -104,6 +116,52 @@ fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
         unsafe {
             _mm_storeu_si128(target.as_mut_ptr().cast(), _mm_unpacklo_epi16(even, odd));
             _mm_storeu_si128(target.as_mut_ptr().add(8).cast(), _mm_unpackhi_epi16(even, odd));
+        }
+    }
+}
+
+/// A register holds four dimensions of eight rows. |code| times the query's code with the sign of the row's: with codes
+/// from -127 to 127 no sum of two such products leaves 16 bits.
+#[target_feature(enable = "avx2")]
+pub(super) fn code_sums(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQuery], sums: &mut [BlockSums]) {
+    const TOGETHER: usize = 4;
+    check(blocks, picked, queries, sums);
+    for (at, &block) in picked.iter().enumerate().take(BLOCKS) {
+        for (queries, sums) in queries.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
+            match queries.len() {
+                4 => block_sums::<4>(blocks.codes(block), at, queries, sums),
+                3 => block_sums::<3>(blocks.codes(block), at, queries, sums),
+                2 => block_sums::<2>(blocks.codes(block), at, queries, sums),
+                _ => block_sums::<1>(blocks.codes(block), at, queries, sums),
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn block_sums<const Q: usize>(codes: &[u8], at: usize, queries: &[CodedQuery], sums: &mut [BlockSums]) {
+    const HALF: usize = BLOCK * STEP / 2;
+    let (zero, ones) = (_mm256_set1_epi8(ZERO as i8), _mm256_set1_epi16(1));
+    let values: [&[[i8; STEP]]; Q] = std::array::from_fn(|q| queries[q].codes.as_slice());
+    let mut total = [[_mm256_setzero_si256(); Q]; 2];
+    for (step, codes) in codes.as_chunks::<{ 2 * HALF }>().0.iter().enumerate() {
+        for (codes, total) in codes.as_chunks::<HALF>().0.iter().zip(&mut total) {
+            // SAFETY: 32 bytes.
+            let bytes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+            let codes = _mm256_xor_si256(bytes, zero);
+            let sizes = _mm256_abs_epi8(codes);
+            for (total, values) in total.iter_mut().zip(values) {
+                let value = _mm256_set1_epi32(i32::from_le_bytes(values[step].map(|code| code as u8)));
+                let pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(value, codes));
+                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+    for (q, sums) in sums.iter_mut().enumerate() {
+        for (sums, total) in sums[at].as_chunks_mut::<{ BLOCK / 2 }>().0.iter_mut().zip(&total) {
+            // SAFETY: eight sums of 4 bytes are 32 bytes.
+            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), total[q]) };
         }
     }
 }

@@ -9,6 +9,7 @@ use std::arch::x86_64::{
     _mm512_sub_epi16, _mm512_sub_ps,
 };
 
+use super::blocks::{BlockSums, Blocks, CodedQuery, Encoded};
 use super::generic::{self, Vector, kernels_of};
 use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel, check_fast_scan};
 use crate::matrix::Matrix;
@@ -75,7 +76,16 @@ impl Vector for F32x16 {
     }
 }
 
-kernels_of!(Isa::Avx512, F32x16, "avx512f,avx512bw", 12, 2, super::fast_scan);
+kernels_of!(
+    Isa::Avx512,
+    F32x16,
+    "avx512f,avx512bw",
+    12,
+    2,
+    super::fast_scan,
+    crate::kernels::avx2::code_sums,
+    crate::kernels::vnni::code_screen
+);
 
 /// Four pieces at a time; lanes as in the AVX2 version.
 #[target_feature(enable = "avx512f,avx512bw")]

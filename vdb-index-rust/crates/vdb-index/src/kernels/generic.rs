@@ -222,9 +222,10 @@ fn prefetch<V: Vector>(values: *const f32) {
 
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
 /// hold. `$rows` and `$groups` are the panel kernel's tile,
-/// `$fast_scan` sums 4-bit codes.
+/// `$fast_scan` sums 4-bit codes, `$code_sums` and `$code_screen` work on bytes.
 macro_rules! kernels_of {
-    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path) => {
+    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path,
+     $code_sums:path, $code_screen:path) => {
         mod compiled {
             use super::*;
 
@@ -281,6 +282,33 @@ macro_rules! kernels_of {
             pub(super) fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
                 $fast_scan(codes, tables, sums)
             }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn code_sums(
+                blocks: &Blocks<'_>,
+                picked: &[u32],
+                queries: &[CodedQuery],
+                sums: &mut [BlockSums],
+            ) {
+                $code_sums(blocks, picked, queries, sums)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn code_screen(
+                blocks: &Blocks<'_>,
+                picked: &[u32],
+                queries: &[CodedQuery],
+                limits: &[f32],
+                sums: &[BlockSums],
+                passed: &mut [u64],
+            ) {
+                $code_screen(blocks, picked, queries, limits, sums, passed)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn encode(row: &[f32], mean: &[f32], codes: &mut [i8]) -> Encoded {
+                crate::kernels::blocks::encode(row, mean, codes)
+            }
         }
 
         pub(super) static KERNELS: Kernels = Kernels {
@@ -325,6 +353,18 @@ macro_rules! kernels_of {
             fast_scan: |codes, tables, sums| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::fast_scan(codes, tables, sums) }
+            },
+            code_sums: |blocks, picked, queries, sums| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::code_sums(blocks, picked, queries, sums) }
+            },
+            code_screen: |blocks, picked, queries, limits, sums, passed| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::code_screen(blocks, picked, queries, limits, sums, passed) }
+            },
+            encode: |row, mean, codes| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::encode(row, mean, codes) }
             },
         };
     };

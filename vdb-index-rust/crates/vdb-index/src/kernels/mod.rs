@@ -5,6 +5,7 @@
 //! generic  one algorithm over the `Vector` trait
 //! avx2     Vector = 8 lanes    needs avx2 and fma
 //! avx512   Vector = 16 lanes   needs avx512f and avx512bw
+//! vnni     avx512, and bytes    needs avx512vnni too
 //! neon     Vector = 4 lanes    every aarch64 CPU
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod blocks;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod generic;
 #[cfg(target_arch = "aarch64")]
@@ -27,11 +29,18 @@ mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use crate::matrix::Matrix;
+
+pub use blocks::{
+    BLOCK, BLOCKS, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel, CodedQuery, EncodeKernel, Encoded,
+};
+pub(crate) use blocks::{MAX_DIM, STEP, ZERO};
 
 /// Vectors side by side in a [`Panel`].
 pub const PANEL: usize = 32;
@@ -48,13 +57,15 @@ pub enum Isa {
     Avx2,
     /// AVX-512F.
     Avx512,
+    /// AVX-512F and its instruction for bytes.
+    Avx512Vnni,
     /// The vector unit of every aarch64 CPU.
     Neon,
 }
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
 
     /// Name as shown in statistics and in `VDB_REQUIRE_ISA` of the tests.
     pub fn as_str(self) -> &'static str {
@@ -62,6 +73,7 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512_vnni",
             Isa::Neon => "neon",
         }
     }
@@ -147,6 +159,12 @@ pub struct Kernels {
     pub tables: TablesKernel,
     /// Sums over 4-bit codes.
     pub fast_scan: FastScanKernel,
+    /// Inner products of bytes, exact integers.
+    pub code_sums: CodeSumsKernel,
+    /// Which rows pass a limit by their bytes.
+    pub code_screen: CodeScreenKernel,
+    /// A vector as bytes.
+    pub encode: EncodeKernel,
 }
 
 impl fmt::Debug for Kernels {
@@ -172,6 +190,9 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"))
                 .then_some(&avx512::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => (is_x86_feature_detected!("avx512vnni") && Self::of(Isa::Avx512).is_some())
+                .then_some(&vnni::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Some(&neon::KERNELS),
             #[allow(unreachable_patterns, reason = "reached only for the other architecture's sets")]

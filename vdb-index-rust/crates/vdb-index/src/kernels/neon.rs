@@ -1,9 +1,12 @@
 //! NEON: 4 lanes. The panel's tile is 6 rows by 4 registers: 24 sums, 4 lanes and a broadcast of 32 registers.
 
 use std::arch::aarch64::{
-    float32x4_t, vaddq_f32, vaddvq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32, vsubq_f32,
+    float32x4_t, vaddq_f32, vaddq_s32, vaddvq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, veorq_u8, vfmaq_f32,
+    vget_low_s8, vld1q_f32, vld1q_u8, vmull_high_s8, vmull_s8, vpaddlq_s16, vpaddq_s32, vreinterpretq_s8_s32,
+    vreinterpretq_s8_u8, vst1q_f32, vst1q_s32, vsubq_f32,
 };
 
+use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, STEP, ZERO, check};
 use super::generic::{self, Vector, kernels_of};
 use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
@@ -63,4 +66,42 @@ impl Vector for F32x4 {
     }
 }
 
-kernels_of!(Isa::Neon, F32x4, "neon", 6, 4, super::super::fast_scan);
+kernels_of!(
+    Isa::Neon,
+    F32x4,
+    "neon",
+    6,
+    4,
+    super::super::fast_scan,
+    super::code_sums,
+    crate::kernels::blocks::code_screen
+);
+
+/// A register holds four dimensions of four rows. With signed codes no sum of two products leaves 16 bits.
+#[target_feature(enable = "neon")]
+fn code_sums(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQuery], sums: &mut [BlockSums]) {
+    const ROWS: usize = 4;
+    check(blocks, picked, queries, sums);
+    let zero = vdupq_n_u8(ZERO);
+    for (query, sums) in queries.iter().zip(sums) {
+        for (&block, sums) in picked.iter().zip(sums) {
+            let mut total = [vdupq_n_s32(0); BLOCK / ROWS];
+            let (steps, _) = blocks.codes(block).as_chunks::<{ BLOCK * STEP }>();
+            for (codes, query) in steps.iter().zip(&query.codes) {
+                let query =
+                    vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(query.map(|code| code as u8))));
+                for (codes, total) in codes.as_chunks::<{ ROWS * STEP }>().0.iter().zip(&mut total) {
+                    // SAFETY: 16 bytes.
+                    let codes = vreinterpretq_s8_u8(veorq_u8(unsafe { vld1q_u8(codes.as_ptr()) }, zero));
+                    let low = vpaddlq_s16(vmull_s8(vget_low_s8(codes), vget_low_s8(query)));
+                    let high = vpaddlq_s16(vmull_high_s8(codes, query));
+                    *total = vaddq_s32(*total, vpaddq_s32(low, high));
+                }
+            }
+            for (sums, total) in sums.as_chunks_mut::<ROWS>().0.iter_mut().zip(total) {
+                // SAFETY: room for four sums.
+                unsafe { vst1q_s32(sums.as_mut_ptr(), total) };
+            }
+        }
+    }
+}

@@ -17,6 +17,9 @@ pub(super) static KERNELS: Kernels = Kernels {
     keep_smaller: super::keep_smaller,
     tables: super::tables,
     fast_scan: super::fast_scan,
+    code_sums: super::blocks::code_sums,
+    code_screen: super::blocks::code_screen,
+    encode: super::blocks::encode,
 };
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {

@@ -12,9 +12,15 @@ fn check(fixture: &Fixture, k: usize, metric: Metric, allowed: Option<&[bool]>, 
     let words = allowed.map(allowed_words);
     let bitmap = words.as_deref().map(|words| Bitmap::new(words, rows.rows()).unwrap());
     for kernels in Isa::ALL.into_iter().filter_map(Kernels::of) {
-        let index = Brute::build(rows, metric, threads, &Unobserved).unwrap().with_kernels(kernels);
-        let found = index.search(rows, queries, k, bitmap, threads).unwrap();
-        assert_same(&found, &twin(fixture, k, metric, allowed), &format!("{metric} k={k} {kernels:?}"));
+        let expected = twin(fixture, k, metric, allowed);
+        for index in [
+            Brute::build(rows, metric, threads, &Unobserved),
+            Brute::build_coded(rows, metric, threads, &Unobserved),
+        ] {
+            let index = index.unwrap().with_kernels(kernels);
+            let found = index.search(rows, queries, k, bitmap, threads).unwrap();
+            assert_same(&found, &expected, &format!("{metric} k={k} {kernels:?} {:?}", index.bytes()));
+        }
     }
 }
 
