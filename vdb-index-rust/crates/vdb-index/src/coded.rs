@@ -326,3 +326,95 @@ fn mean(rows: Matrix<'_>) -> Vec<f32> {
     }
     sums.into_iter().map(|sum| if count > 0.0 { (sum / count) as f32 } else { 0.0 }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Isa;
+    use crate::watch::Unobserved;
+    use proptest::prelude::*;
+
+    /// Vectors of one kind: ordinary, far from zero, wild, denormal, constant, or with one value that dwarfs the others.
+    fn vectors() -> impl Strategy<Value = (usize, Vec<f32>)> {
+        let value = |kind: u8| match kind {
+            0 | 5 => (-1.0f32..1.0).boxed(),
+            1 => (1e4f32..1.001e4).boxed(),
+            2 => prop_oneof![-1.0f32..1.0, -1e18f32..1e18, -1e-18f32..1e-18, -1e36f32..1e36].boxed(),
+            3 => (-1e-38f32..1e-38).boxed(),
+            _ => Just(0.3f32).boxed(),
+        };
+        let dims = prop_oneof![Just(1usize), Just(7), 2..100usize, Just(384), Just(1030)];
+        (0u8..6, dims, 2..40usize).prop_flat_map(move |(kind, dim, rows)| {
+            prop::collection::vec(value(kind), dim * rows).prop_map(move |mut values| {
+                if kind == 5 {
+                    values.iter_mut().step_by(dim).for_each(|value| *value *= 1e6);
+                }
+                (dim, values)
+            })
+        })
+    }
+
+    proptest! {
+        /// Every true key is within the error of the one that codes give, for each instruction set.
+        #[test]
+        fn the_truth_is_inside(
+            (dim, values) in vectors(),
+            metric in prop_oneof![Just(Metric::Dot), Just(Metric::Cosine), Just(Metric::L2)],
+        ) {
+            let (query, rows) = values.split_at(dim);
+            let matrix = Matrix::new(rows, rows.len() / dim, dim).unwrap();
+            for kernels in Isa::ALL.into_iter().filter_map(Kernels::of) {
+                let coded = Coded::encode(kernels, metric, matrix, 2, &Watch::new(&Unobserved)).unwrap();
+                let blocks = coded.blocks().unwrap();
+                let Some((coded_query, shared)) = coded.query(kernels, query) else { continue };
+                for slot in 0..matrix.rows() {
+                    let mut sums = [[[0; BLOCK]; BLOCKS]];
+                    let (block, row) = (slot / BLOCK, slot % BLOCK);
+                    (kernels.code_sums)(&blocks, &[block as u32], std::slice::from_ref(&coded_query), &mut sums);
+                    let (key, error) = blocks.estimate(&coded_query, slot as u32, sums[0][0][row]);
+                    // What a multiple of 1 would be for all rows is left out term by term, so that nothing cancels.
+                    let pairs = query.iter().zip(matrix.row(slot as u32)).zip(&coded.mean);
+                    let truth: f64 = pairs
+                        .map(|((&q, &x), &m)| {
+                            let (q, y) = (f64::from(q), f64::from(x) - f64::from(m));
+                            if metric == Metric::L2 { y * y / 2.0 - (q - f64::from(m)) * y } else { -q * y }
+                        })
+                        .sum();
+                    if key.is_finite() && error.is_finite() {
+                        let off = (f64::from(key) - truth).abs();
+                        prop_assert!(off <= f64::from(error) + shared, "{} {off} > {error} + {shared}", kernels.isa);
+                    }
+                    let bound = Bound::each(shared);
+                    prop_assert!(f64::from(bound.upper(key, error)) >= truth);
+                    prop_assert!(!Bound::excludes(bound.base(key, error), bound.limit(up(truth))));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_error_is_small_where_values_are_alike() {
+        let values: Vec<f32> = (0..40 * 384).map(|i| ((i * 7919) % 1013) as f32 / 1013.0 - 0.5).collect();
+        let rows = Matrix::new(&values, 40, 384).unwrap();
+        let kernels = Kernels::best();
+        let coded = Coded::encode(kernels, Metric::Dot, rows, 1, &Watch::new(&Unobserved)).unwrap();
+        let (query, _) = coded.query(kernels, rows.row(3)).unwrap();
+        let (_, error) = coded.blocks().unwrap().estimate(&query, 3, 0);
+        let square = (kernels.dot_exact)(rows.row(3), rows.row(3)) as f32;
+        assert!(error < 0.01 * square, "{error} of {square}");
+    }
+
+    #[test]
+    fn codes_do_not_depend_on_threads_or_instruction_sets() {
+        let values: Vec<f32> = (0..3000 * 33).map(|i| ((i * 7919) % 1013) as f32 - 500.0).collect();
+        let rows = Matrix::new(&values, 3000, 33).unwrap();
+        let scalar = Kernels::of(Isa::Scalar).unwrap();
+        let one = Coded::encode(scalar, Metric::L2, rows, 1, &Watch::new(&Unobserved)).unwrap();
+        for kernels in Isa::ALL.into_iter().filter_map(Kernels::of) {
+            let other = Coded::encode(kernels, Metric::L2, rows, 3, &Watch::new(&Unobserved)).unwrap();
+            assert_eq!(one.codes, other.codes);
+            assert_eq!(one.scale, other.scale);
+            assert_eq!(one.residual, other.residual);
+        }
+    }
+}

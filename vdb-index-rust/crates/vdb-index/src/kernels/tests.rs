@@ -3,9 +3,10 @@
 //! `VDB_REQUIRE_ISA` (a comma-separated list such as `avx2,avx512`) names the sets that must be present: a test
 //! machine that lacks one fails instead of passing on nothing.
 
-use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, PANEL, Panel};
+use super::{BLOCK, BLOCKS, Best, Blocks, CodedQuery, FAST_ROWS, Isa, Kernels, Lanes, PANEL, Panel};
 use crate::matrix::Matrix;
 use crate::rng::Rng;
+use proptest::prelude::*;
 
 fn present() -> Vec<&'static Kernels> {
     let found: Vec<_> = Isa::ALL.iter().filter_map(|&isa| Kernels::of(isa)).collect();
@@ -242,6 +243,85 @@ fn tables_agree() {
                 let expected: f32 =
                     (starts[piece]..starts[piece + 1]).map(|d| query[d] * crosswise[d * words + word]).sum();
                 assert!(close(value, expected, 3.0));
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Sums of bytes are integers: every instruction set gives the same, extreme codes included.
+    #[test]
+    fn sums_of_bytes_are_equal(
+        steps in prop_oneof![0..40usize, Just(96), Just(384)],
+        picked in prop::collection::vec(0..5u32, 0..=BLOCKS),
+        count in 0..14usize,
+        extreme: bool,
+        seed: u64,
+    ) {
+        let mut rng = Rng::new(seed, 0);
+        let mut code = || if extreme { [-127i32, 127][rng.below(2)] } else { rng.below(255) as i32 - 127 };
+        let codes: Vec<u8> = (0..5 * BLOCK * 4 * steps).map(|_| (code() + 128) as u8).collect();
+        let queries: Vec<CodedQuery> = (0..count)
+            .map(|_| CodedQuery::new(&(0..4 * steps).map(|_| code() as i8).collect::<Vec<_>>()))
+            .collect();
+        let numbers = [1.0; 5 * BLOCK];
+        let blocks = Blocks::new(&codes, steps, [&numbers, &numbers, &numbers, &[]]).unwrap();
+        let mut expected = vec![[[7; BLOCK]; BLOCKS]; count];
+        let scalar = Kernels::of(Isa::Scalar).unwrap();
+        (scalar.code_sums)(&blocks, &picked, &queries, &mut expected);
+        for kernels in present() {
+            let mut sums = vec![[[7; BLOCK]; BLOCKS]; count];
+            (kernels.code_sums)(&blocks, &picked, &queries, &mut sums);
+            prop_assert_eq!(&sums, &expected, "{}", kernels.isa);
+        }
+        if let (Some(query), Some(&block)) = (queries.first(), picked.first()) {
+            let row = 3;
+            let truth: i32 = (0..4 * steps)
+                .map(|d| {
+                    let byte = codes[((block as usize * steps + d / 4) * BLOCK + row) * 4 + d % 4];
+                    (i32::from(byte) - 128) * i32::from(query.codes[d / 4][d % 4])
+                })
+                .sum();
+            prop_assert_eq!(expected[0][0][row], truth);
+        }
+    }
+
+    /// A row passes when its smallest possible key is not above the limit, or is no number.
+    #[test]
+    fn screens_of_bytes_agree(seed: u64, with_half: bool, picked in prop::collection::vec(0..5u32, 0..=BLOCKS)) {
+        let mut rng = Rng::new(seed, 0);
+        let special = [f32::INFINITY, f32::NAN, 0.0, 1e38];
+        let mut numbers = || -> Vec<f32> {
+            let mut number = || if rng.below(12) == 0 { special[rng.below(4)] } else { rng.below(1000) as f32 };
+            (0..5 * BLOCK).map(|_| number()).collect()
+        };
+        let [scale, residual, norm, half] = std::array::from_fn(|_| numbers());
+        let half = if with_half { &half[..] } else { &[] };
+        let blocks = Blocks::new(&[], 0, [&scale, &residual, &norm, half]).unwrap();
+        let query = CodedQuery {
+            scale: 0.5, by_residual: 2.0, by_norm: 1.5, by_half: if with_half { 0.25 } else { 0.0 },
+            ..CodedQuery::new(&[])
+        };
+        let sums = [std::array::from_fn(|j| std::array::from_fn(|row| (j * 100 + row * 7) as i32 - 200))];
+        for limit in [-100_000.0, -500.25, f32::INFINITY] {
+            for kernels in present() {
+                let mut passed = [u64::MAX];
+                (kernels.code_screen)(&blocks, &picked, std::slice::from_ref(&query), &[limit], &sums, &mut passed);
+                for (j, &block) in picked.iter().enumerate() {
+                    for row in 0..BLOCK {
+                        let slot = block * BLOCK as u32 + row as u32;
+                        let (key, error) = blocks.estimate(&query, slot, sums[0][j][row]);
+                        let base = key - error;
+                        // Two roundings apart they may disagree.
+                        if (base - limit).abs() <= 1e-5 * base.abs().max(limit.abs()) && base.is_finite() {
+                            continue;
+                        }
+                        let out = base > limit && base < f32::INFINITY;
+                        let bit = passed[0] >> (j * BLOCK + row) & 1 == 0;
+                        prop_assert_eq!(bit, out, "{} {} {} {}", kernels.isa, slot, key, error);
+                    }
+                }
+                prop_assert_eq!(passed[0] >> (picked.len() * BLOCK).min(63) >> 1, 0);
             }
         }
     }

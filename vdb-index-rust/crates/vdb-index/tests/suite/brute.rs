@@ -145,3 +145,78 @@ fn nothing_to_find() {
     assert!(index.search(others, queries, 3, None, 1).is_err());
     assert!(index.search(none, queries, usize::MAX, None, 1).is_err());
 }
+
+/// Data made to break a bound: each of them under every metric, alone and in a batch, whole and filtered.
+#[test]
+fn adversarial_rows_equal_float64() {
+    for dim in [1, 7, 384, 4096] {
+        let count = if dim == 4096 { 70 } else { 333 };
+        let base = Fixture::random(17 + dim as u64, count, dim, 7);
+        let change = |change: &dyn Fn(usize, usize, f32) -> f32| {
+            let apply = |values: &[f32]| {
+                values.iter().enumerate().map(|(i, &value)| change(i / dim, i % dim, value)).collect()
+            };
+            Fixture { rows: apply(&base.rows), queries: apply(&base.queries), dim }
+        };
+        let cases: [(&str, Fixture); 10] = [
+            ("huge", change(&|_, _, value| value * 3e18)),
+            ("one huge row", change(&|row, _, value| if row == 5 { value * 1e30 } else { value })),
+            ("tiny", change(&|_, _, value| value * 1e-22)),
+            ("denormal", change(&|_, _, value| value * 1e-41)),
+            ("mixed norms", change(&|row, _, value| value * 10f32.powi(row as i32 % 30 - 15))),
+            ("duplicates", change(&|row, at, _| base.rows[row % 9 * dim + at])),
+            ("constant", change(&|_, _, _| 0.1)),
+            ("outlier", change(&|_, at, value| if at == 0 { value * 1e7 } else { value })),
+            ("far away", change(&|_, _, value| 1000.0 + value)),
+            (
+                "near ties",
+                change(&|row, at, _| {
+                    let value = base.rows[at];
+                    if (row + at) % 11 == 0 { value.next_up() } else { value }
+                }),
+            ),
+        ];
+        for (name, fixture) in cases {
+            let allowed = fixture.filter(3);
+            for metric in [Metric::Dot, Metric::Cosine, Metric::L2] {
+                println!("{name}, dimension {dim}");
+                check(&fixture, 10, metric, None, 1);
+                check(&fixture, 10, metric, Some(&allowed), 2);
+                let one = Fixture { queries: fixture.queries[..dim].to_vec(), ..fixture.clone() };
+                check(&one, 10, metric, None, 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn queries_that_codes_tell_nothing_about_are_scanned_in_float32() {
+    // All rows are equal but for one; one query of two tells them apart.
+    let (dim, count) = (80, 40_000);
+    let mut rows = vec![0.25; dim * count];
+    rows[30_000 * dim] = 0.26;
+    let mut queries = vec![0.0; 6 * dim];
+    queries[..dim].fill(1.0);
+    let fixture = Fixture { rows, queries, dim };
+    for metric in [Metric::Dot, Metric::L2] {
+        let index = Brute::build(fixture.rows(), metric, 2, &Unobserved).unwrap();
+        assert!(index.bytes().iter().any(|&(part, bytes)| part == "codes" && bytes == dim * count));
+        for threads in [1, 2] {
+            let found = index.search(fixture.rows(), fixture.queries(), 3, None, threads).unwrap();
+            assert_same(&found, &twin(&fixture, 3, metric, None), metric.as_str());
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_beside_the_rows_is_less_than_a_third() {
+    for (dim, metric) in [(96, Metric::L2), (96, Metric::Dot), (384, Metric::Cosine)] {
+        let fixture = Fixture::random(3, 5000, dim, 1);
+        let index = Brute::build(fixture.rows(), metric, 1, &Unobserved).unwrap();
+        let bytes: usize = index.bytes().iter().map(|part| part.1).sum();
+        assert!(bytes * 10 < 5000 * dim * 4 * 3, "{bytes}");
+        let few = Matrix::new(&fixture.rows[..4096 * dim], 4096, dim).unwrap();
+        let index = Brute::build(few, metric, 1, &Unobserved).unwrap();
+        assert!(index.bytes().iter().all(|part| part.1 == 0), "fresh rows are indexed again and again");
+    }
+}
