@@ -305,3 +305,29 @@ def _time(call) -> float:
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_codes_stay_within_the_estimate_and_are_made_again(metric: str, tmp_path: Path) -> None:
+    vectors = rows(5000, 96)
+    if metric == "cosine":
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    brute = next(each for each in plugin.vdb_register_index_types() if each.name == "brute")
+    made = build("brute", vectors, metric)
+    stats = made.stats()
+    assert stats.bytes["codes"] == 5008 * 96
+    assert brute.estimate_memory is not None
+    assert sum(stats.bytes.values()) <= brute.estimate_memory(5000, 96, BruteParams()) < 0.3 * vectors.nbytes
+    made.save(tmp_path)
+    opened = brute.load(tmp_path, vectors, metric=metric, params=BruteParams())
+    assert opened.stats().bytes == stats.bytes
+    queries = vectors[:40] + np.float32(0.01)
+    for some in (queries, queries[:1]):
+        slots, distances = made.search(some, 10)
+        wide, stored = some.astype(np.float64), vectors.astype(np.float64)
+        exact = -wide @ stored.T
+        if metric == "l2":
+            exact = ((wide[:, np.newaxis] - stored) ** 2).sum(axis=2)
+        assert (slots == np.argsort(exact, axis=1, kind="stable")[:, :10]).all()
+        assert (opened.search(some, 10)[0] == slots).all()
+        assert (np.diff(distances, axis=1) >= 0).all()

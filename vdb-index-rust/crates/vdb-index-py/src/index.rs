@@ -174,8 +174,8 @@ pub(crate) fn build_brute(
     })
 }
 
-/// Open the exact index, which needs nothing but its vectors: encoding them takes less time than reading and checking
-/// codes would.
+/// Open the exact index, which needs nothing but its vectors: codes are made again, so that no damaged file can make an
+/// exact index inexact.
 #[pyfunction]
 pub(crate) fn load_brute(py: Python<'_>, vectors: &Bound<'_, PyAny>, metric: &str) -> PyResult<Index> {
     load(py, vectors, |rows| {

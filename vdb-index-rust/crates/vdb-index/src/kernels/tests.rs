@@ -3,7 +3,9 @@
 //! `VDB_REQUIRE_ISA` (a comma-separated list such as `avx2,avx512`) names the sets that must be present: a test
 //! machine that lacks one fails instead of passing on nothing.
 
-use super::{BLOCK, BLOCKS, Best, Blocks, CodedQuery, FAST_ROWS, Isa, Kernels, Lanes, PANEL, Panel};
+use super::{
+    BLOCK, BLOCKS, Best, BlockSums, Blocks, CodedQuery, FAST_ROWS, Isa, Kernels, Lanes, PANEL, Panel,
+};
 use crate::matrix::Matrix;
 use crate::rng::Rng;
 use proptest::prelude::*;
@@ -302,15 +304,15 @@ proptest! {
             scale: 0.5, by_residual: 2.0, by_norm: 1.5, by_half: if with_half { 0.25 } else { 0.0 },
             ..CodedQuery::new(&[])
         };
-        let sums = [std::array::from_fn(|j| std::array::from_fn(|row| (j * 100 + row * 7) as i32 - 200))];
+        let sums: [BlockSums; 1] = [std::array::from_fn(|j| std::array::from_fn(|row| (j * 100 + row * 7) as i32 - 200))];
         for limit in [-100_000.0, -500.25, f32::INFINITY] {
             for kernels in present() {
                 let mut passed = [u64::MAX];
                 (kernels.code_screen)(&blocks, &picked, std::slice::from_ref(&query), &[limit], &sums, &mut passed);
                 for (j, &block) in picked.iter().enumerate() {
-                    for row in 0..BLOCK {
+                    for (row, &sum) in sums[0][j].iter().enumerate() {
                         let slot = block * BLOCK as u32 + row as u32;
-                        let (key, error) = blocks.estimate(&query, slot, sums[0][j][row]);
+                        let (key, error) = blocks.estimate(&query, slot, sum);
                         let base = key - error;
                         // Two roundings apart they may disagree.
                         if (base - limit).abs() <= 1e-5 * base.abs().max(limit.abs()) && base.is_finite() {
