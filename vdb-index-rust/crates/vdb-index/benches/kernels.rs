@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use vdb_index::Matrix;
-use vdb_index::kernels::{FAST_ROWS, Isa, Kernels, PANEL, Panel};
+use vdb_index::kernels::{BLOCK, BLOCKS, Blocks, CodedQuery, FAST_ROWS, Isa, Kernels, PANEL, Panel};
 
 const ROUNDS: usize = 9;
 
@@ -38,12 +38,64 @@ fn main() {
             }
         });
     }
+    bytes(&sets, 1024);
+    bytes(&sets, 180_032);
+    encode(&sets);
     let codes: Vec<u8> = (0..96 * 16).map(|i| (i * 31 % 256) as u8).collect();
     let mut sums = [0; FAST_ROWS];
     println!("codes of 96 pieces of 4 bits");
     report("  sums", &sets, FAST_ROWS * 1000, |kernels| {
         for _ in 0..1000 {
             (kernels.fast_scan)(black_box(&codes), black_box(&codes), &mut sums);
+        }
+    });
+}
+
+/// Bytes instead of values: `rows` of 384, one query and 60 of them.
+fn bytes(sets: &[&'static Kernels], rows: usize) {
+    const DIM: usize = 384;
+    let codes: Vec<u8> = (0..rows * DIM).map(|i| (1 + i * 31 % 255) as u8).collect();
+    let numbers = vec![1e-3; rows];
+    let blocks = Blocks::new(&codes, DIM / 4, [&numbers, &numbers, &numbers, &[]]).unwrap();
+    let query: Vec<i8> = (0..DIM).map(|i| (i * 37 % 255) as u8 as i8).map(|code| code.max(-127)).collect();
+    let queries = vec![CodedQuery::new(&query); 60];
+    let limits = [-1e9; 60];
+    let picked: Vec<[u32; BLOCKS]> = (0..(rows / BLOCK) as u32)
+        .step_by(BLOCKS)
+        .map(|first| std::array::from_fn(|j| first + j as u32))
+        .collect();
+    println!("{rows} rows of {DIM} bytes");
+    for count in [1, 60] {
+        report(&format!("  sums, {count} queries"), sets, rows * count, |kernels| {
+            let mut sums = vec![[[0; BLOCK]; BLOCKS]; 6];
+            for picked in &picked {
+                for queries in queries[..count].chunks(6) {
+                    (kernels.code_sums)(&blocks, picked, black_box(queries), &mut sums[..queries.len()]);
+                }
+            }
+        });
+    }
+    report("  screen, 60 queries", sets, rows * 60, |kernels| {
+        let sums = vec![[[0; BLOCK]; BLOCKS]; 6];
+        let mut passed = [0; 6];
+        for picked in &picked {
+            for queries in queries.chunks(6) {
+                (kernels.code_screen)(&blocks, picked, black_box(queries), &limits[..6], &sums, &mut passed);
+                black_box(&passed);
+            }
+        }
+    });
+}
+
+/// Encoding rows, in values.
+fn encode(sets: &[&'static Kernels]) {
+    let data: Vec<f32> = (0..384 * 256).map(|i| (i % 1013) as f32 / 1013.0 - 0.5).collect();
+    let mean = [0.01; 384];
+    let mut codes = [0; 384];
+    println!("256 rows of 384");
+    report("  encode", sets, data.len(), |kernels| {
+        for row in data.chunks(384) {
+            black_box((kernels.encode)(black_box(row), &mean, &mut codes));
         }
     });
 }
@@ -63,6 +115,6 @@ fn report(what: &str, sets: &[&'static Kernels], values: usize, mut run: impl Fn
         times[ROUNDS / 2]
     });
     let line: Vec<String> =
-        sets.iter().zip(medians).map(|(kernels, median)| format!("{} {median:.2} ns", kernels.isa)).collect();
+        sets.iter().zip(medians).map(|(kernels, median)| format!("{} {median:.3} ns", kernels.isa)).collect();
     println!("{what}: {}", line.join(", "));
 }

@@ -39,7 +39,8 @@ pub type EncodeKernel = fn(row: &[f32], mean: &[f32], codes: &mut [i8]) -> Encod
 ///
 /// # Invariants
 /// With `n` blocks: `codes` has `64 * steps * n` bytes, `scale`, `residual` and `norm` have `16 n` values each and
-/// `half` has as many or none; `steps <= MAX_DIM / 4`.
+/// `half` has as many or none; `steps <= MAX_DIM / 4`. The numbers may be infinite, but are neither negative nor NaN: an
+/// error of the maker that would make a search wrong, not unsafe.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks<'a> {
     codes: &'a [u8],
