@@ -8,6 +8,7 @@ from vdb_core.errors import IndexDamaged, PluginError
 from vdb_core.indexes import IndexStats
 from vdb_index_rust import _native
 from vdb_index_rust.params import (
+    BruteParams,
     BruteSearchParams,
     IvfFlatParams,
     IvfFlatSearchParams,
@@ -130,12 +131,14 @@ def build_brute(
     vectors: NDArray[np.float32],
     *,
     metric: Metric,
+    params: BaseModel,
     threads: int,
     progress: Progress,
     cancelled: Cancelled,
 ) -> BruteIndex:
     """Get ready to search ``vectors`` exactly; see :class:`vdb_core.indexes.BuildIndex`."""
-    return BruteIndex(_native.build_brute(vectors, metric, threads, progress, cancelled))
+    codes = _expect(BruteParams, params).codes
+    return BruteIndex(_native.build_brute(vectors, metric, threads, progress, cancelled, codes=codes))
 
 
 def build_ivf_flat(
@@ -182,9 +185,9 @@ def build_ivf_pq(
     return IvfPqIndex(native)
 
 
-def load_brute(vectors: NDArray[np.float32], *, metric: Metric) -> BruteIndex:
+def load_brute(vectors: NDArray[np.float32], *, metric: Metric, params: BaseModel) -> BruteIndex:
     """Open the exact index over ``vectors``; it has no files: codes are made again, at 1 GB/s or more."""
-    return BruteIndex(_native.load_brute(vectors, metric))
+    return BruteIndex(_native.load_brute(vectors, metric, codes=_expect(BruteParams, params).codes))
 
 
 def load_ivf_flat(

@@ -50,7 +50,18 @@ class _Model(BaseModel):
 
 
 class BruteParams(_Model):
-    """``brute`` has nothing to choose when it is built."""
+    """How ``brute`` is built."""
+
+    codes: Annotated[
+        bool,
+        Field(
+            title="Codes",
+            description=(
+                "Keep the rows as int8 codes as well: several times quicker and as exact, for a quarter more memory. "
+                "Up to 4,096 rows and below 80 dimensions there are none."
+            ),
+        ),
+    ] = False
 
 
 class BruteSearchParams(_Model):

@@ -31,7 +31,7 @@ _SLOT: Final = 4
 _OFFSET: Final = 8
 _NORM: Final = 4
 _TERM: Final = 4
-# From these numbers on ``brute`` keeps codes, up to the last; see `Coded::pays` of the crate.
+# From these numbers on ``brute`` keeps codes where they are wanted, up to the last; see `Coded::pays` of the crate.
 _CODED_ROWS: Final = 4097
 _CODED_DIMENSIONS: Final = range(80, 65_537)
 _BOUNDS: Final = 16
@@ -49,9 +49,9 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             load=_load_brute,
             capabilities=Capabilities(exact=True, native_filter=True, deterministic=True, releases_gil=True),
             complexity=Complexity(
-                build="O(n d): one pass over the rows for their int8 codes, none up to 4,096 rows",
-                query="O(m d) over bytes for the m <= n rows in blocks that the filter allows, and O(n / 64) for it",
-                space="n (d + 12) bytes, 4 n more under l2; below 80 dimensions 4 n, none under l2",
+                build="O(n d): one pass over the rows for their norms or codes, none up to 4,096 rows",
+                query="O(m d) for the m <= n rows that the filter allows, over bytes with codes, and O(n / 64) for the filter",
+                space="4 n bytes, nothing under l2; with codes n (d + 12) bytes, 4 n more under l2",
             ),
             params=BruteParams,
             search_params=BruteSearchParams,
@@ -102,8 +102,10 @@ def _build_brute(
 ) -> Index:
     from vdb_index_rust.index import build_brute
 
-    del params, seed
-    return build_brute(vectors, metric=metric, threads=threads, progress=progress, cancelled=cancelled)
+    del seed
+    return build_brute(
+        vectors, metric=metric, params=params, threads=threads, progress=progress, cancelled=cancelled
+    )
 
 
 def _build_ivf_flat(
@@ -155,8 +157,8 @@ def _build_ivf_pq(
 def _load_brute(directory: Path, vectors: NDArray[np.float32], *, metric: Metric, params: BaseModel) -> Index:
     from vdb_index_rust.index import load_brute
 
-    del directory, params
-    return load_brute(vectors, metric=metric)
+    del directory
+    return load_brute(vectors, metric=metric, params=params)
 
 
 def _load_ivf_flat(
@@ -176,8 +178,8 @@ def _load_ivf_pq(
 
 
 def _estimate_brute(rows: int, dimension: int, params: BaseModel) -> int:
-    del params
-    if rows < _CODED_ROWS or dimension not in _CODED_DIMENSIONS:
+    wanted = isinstance(params, BruteParams) and params.codes
+    if not wanted or rows < _CODED_ROWS or dimension not in _CODED_DIMENSIONS:
         return rows * _NORM
     # Blocks of 16 rows, dimensions in fours; the metric is not known here, and l2 takes the most.
     return -(-rows // 16) * 16 * (-(-dimension // 4) * 4 + _BOUNDS) + dimension * _FLOAT

@@ -161,6 +161,7 @@ fn load(
 
 /// Build the exact index.
 #[pyfunction]
+#[pyo3(signature = (vectors, metric, threads, progress, cancelled, *, codes))]
 pub(crate) fn build_brute(
     py: Python<'_>,
     vectors: &Bound<'_, PyAny>,
@@ -168,18 +169,31 @@ pub(crate) fn build_brute(
     threads: usize,
     progress: Py<PyAny>,
     cancelled: Py<PyAny>,
+    codes: bool,
 ) -> PyResult<Index> {
     build(py, vectors, Callbacks::new(progress, cancelled), |rows, observer| {
-        Brute::build(rows, metric.parse()?, threads, observer).map(Algorithm::Brute)
+        Brute::build(rows, metric.parse()?, codes, threads, observer).map(Algorithm::Brute)
     })
 }
 
 /// Open the exact index, which needs nothing but its vectors: codes are made again, so that no damaged file can make an
 /// exact index inexact.
 #[pyfunction]
-pub(crate) fn load_brute(py: Python<'_>, vectors: &Bound<'_, PyAny>, metric: &str) -> PyResult<Index> {
+#[pyo3(signature = (vectors, metric, *, codes))]
+pub(crate) fn load_brute(
+    py: Python<'_>,
+    vectors: &Bound<'_, PyAny>,
+    metric: &str,
+    codes: bool,
+) -> PyResult<Index> {
     load(py, vectors, |rows| {
-        Brute::build(rows, metric.parse::<Metric>()?, 1, &Unobserved).map(Algorithm::Brute)
+        let metric = metric.parse::<Metric>()?;
+        let made = if codes {
+            Brute::build(rows, metric, codes, 1, &Unobserved)?
+        } else {
+            Brute::open(rows, metric)
+        };
+        Ok(Algorithm::Brute(made))
     })
 }
 

@@ -41,15 +41,21 @@ pub struct Brute {
 }
 
 impl Brute {
-    /// Get ready to search `rows`.
+    /// Get ready to search `rows`, by int8 codes where they are wanted and pay.
     ///
     /// # Errors
     /// [`Error::Cancelled`](crate::Error::Cancelled).
     ///
     /// # Parallelism
     /// Codes or norms are made by `threads` threads.
-    pub fn build(rows: Matrix<'_>, metric: Metric, threads: usize, observer: &dyn Observer) -> Result<Self> {
-        if Coded::pays(rows.rows(), rows.dim()) {
+    pub fn build(
+        rows: Matrix<'_>,
+        metric: Metric,
+        codes: bool,
+        threads: usize,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        if codes && Coded::pays(rows.rows(), rows.dim()) {
             return Self::build_coded(rows, metric, threads, observer);
         }
         let watch = Watch::new(observer);

@@ -14,7 +14,7 @@ fn check(fixture: &Fixture, k: usize, metric: Metric, allowed: Option<&[bool]>, 
     for kernels in Isa::ALL.into_iter().filter_map(Kernels::of) {
         let expected = twin(fixture, k, metric, allowed);
         for index in [
-            Brute::build(rows, metric, threads, &Unobserved),
+            Brute::build(rows, metric, true, threads, &Unobserved),
             Brute::build_coded(rows, metric, threads, &Unobserved),
         ] {
             let index = index.unwrap().with_kernels(kernels);
@@ -46,7 +46,7 @@ fn batches_of_every_width_equal_single_queries() {
     let fixture = Fixture::random(11, 700, 24, 70);
     let rows = fixture.rows();
     for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
-        let index = Brute::build(rows, metric, 1, &Unobserved).unwrap();
+        let index = Brute::build(rows, metric, true, 1, &Unobserved).unwrap();
         let all = index.search(rows, fixture.queries(), 7, None, 1).unwrap();
         for count in [1, 4, 5, 31, 32, 33, 64, 70] {
             for threads in [1, 2, 5] {
@@ -134,7 +134,7 @@ fn nothing_to_find() {
     let none = Matrix::new(&[], 0, 4).unwrap();
     let query = [1.0f32; 4];
     let queries = Matrix::new(&query, 1, 4).unwrap();
-    let index = Brute::build(none, Metric::L2, 1, &Unobserved).unwrap();
+    let index = Brute::build(none, Metric::L2, true, 1, &Unobserved).unwrap();
     let found = index.search(none, queries, 2, None, 1).unwrap();
     assert_eq!(found.slots, [NO_SLOT; 2]);
     assert_eq!(found.distances, [f32::INFINITY; 2]);
@@ -199,7 +199,7 @@ fn queries_that_codes_tell_nothing_about_are_scanned_in_float32() {
     queries[..dim].fill(1.0);
     let fixture = Fixture { rows, queries, dim };
     for metric in [Metric::Dot, Metric::L2] {
-        let index = Brute::build(fixture.rows(), metric, 2, &Unobserved).unwrap();
+        let index = Brute::build(fixture.rows(), metric, true, 2, &Unobserved).unwrap();
         assert!(index.bytes().iter().any(|&(part, bytes)| part == "codes" && bytes == dim * count));
         for threads in [1, 2] {
             let found = index.search(fixture.rows(), fixture.queries(), 3, None, threads).unwrap();
@@ -212,11 +212,11 @@ fn queries_that_codes_tell_nothing_about_are_scanned_in_float32() {
 fn what_is_kept_beside_the_rows_is_less_than_a_third() {
     for (dim, metric) in [(96, Metric::L2), (96, Metric::Dot), (384, Metric::Cosine)] {
         let fixture = Fixture::random(3, 5000, dim, 1);
-        let index = Brute::build(fixture.rows(), metric, 1, &Unobserved).unwrap();
+        let index = Brute::build(fixture.rows(), metric, true, 1, &Unobserved).unwrap();
         let bytes: usize = index.bytes().iter().map(|part| part.1).sum();
         assert!(bytes * 10 < 5000 * dim * 4 * 3, "{bytes}");
         let few = Matrix::new(&fixture.rows[..4096 * dim], 4096, dim).unwrap();
-        let index = Brute::build(few, metric, 1, &Unobserved).unwrap();
+        let index = Brute::build(few, metric, true, 1, &Unobserved).unwrap();
         assert!(index.bytes().iter().all(|part| part.1 == 0), "fresh rows are indexed again and again");
     }
 }
