@@ -79,6 +79,8 @@ class Vdb:
         """See :class:`race.peers.contract.Peer`."""
         kind: IndexType = self._types[family]
         choices: list[dict[str, int]] = [{}]
+        if "codes" in kind.params.model_fields:
+            choices.append({"codes": True})
         if "n_lists" in kind.params.model_fields:
             choices += [{"n_lists": count} for count in list_counts(len(workload.rows), full=full)]
         if full and "n_subvectors" in kind.params.model_fields:
@@ -88,6 +90,7 @@ class Vdb:
 
     def _variant(self, kind: IndexType, choice: dict[str, int]) -> Variant:
         told = ", ".join(f"{name}={value}" for name, value in choice.items()) or "defaults"
+        plain = kind.name == "brute" and not choice
 
         def build(workload: Workload, threads: int) -> VdbIndex:
             index = kind.build(
@@ -101,6 +104,4 @@ class Vdb:
             )
             return VdbIndex(kind, index)
 
-        return Variant(
-            peer=self.name, label=f"{kind.name} ({told})" if kind.name != "brute" else "brute", build=build
-        )
+        return Variant(peer=self.name, label=kind.name if plain else f"{kind.name} ({told})", build=build)
