@@ -26,7 +26,8 @@ def workload(**parts: Any) -> dict[str, Any]:
 
 
 def entry(total: int, build_s: float = 1.0) -> dict[str, Any]:
-    return {"peer": "vdb", "index": "ours", "build_s": [build_s], "sizes": {"total": total, "parts": {}}}
+    sizes = {"total": total, "parts": {"codes": total}}
+    return {"peer": "vdb", "index": "ours", "build_s": [build_s], "sizes": sizes}
 
 
 def told(work: dict[str, Any]) -> dict[str, bool | None]:
@@ -63,6 +64,8 @@ def test_memory_and_the_rate_of_codes() -> None:
     lines = told(workload(families=[family]))
     assert lines["ours: memory beside the rows"] is False
     assert lines["brute: codes made of rows"] is True
+    family["built"][0]["sizes"]["parts"] = {"norms": 400_000}
+    assert "brute: codes made of rows" not in told(workload(families=[family]))
 
 
 @pytest.mark.parametrize(
