@@ -256,3 +256,24 @@ def test_every_fault_of_a_request_is_listed(opener: Callable[..., Services]) -> 
     assert {"/chunks/0/id", "/chunks/1/metadata/$a", "/chunks/1/words", "/chunks/2/text"} <= {
         fault.pointer for fault in caught.value.faults
     }
+
+
+def test_many_filters_at_once_share_a_small_cache(
+    opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+
+    monkeypatch.setattr("vdb_core.engine.blocks._CACHED_FILTERS", 2)
+    services = opener()
+    fill(services)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(
+                pool.map(lambda n: nearest(services, 0.0, 40, filter={"n": {"$lt": n % 40}}), range(1500))
+            )
+    finally:
+        sys.setswitchinterval(interval)
+    assert [len(ids) for ids in found] == [n % 40 for n in range(1500)]

@@ -106,11 +106,6 @@ class Block:
         """Rows that are not dead."""
         return self.rows - self.dead
 
-    @property
-    def room(self) -> int:
-        """Rows that can still be appended."""
-        return len(self.ids) - self.rows
-
     def stage(
         self,
         first_id: int,
@@ -184,11 +179,11 @@ class Block:
             self.index_metadata()
             with self._metadata_lock:
                 words = self.metadata.evaluate(wanted, ids=ids, documents=documents, all_ids=self.chunk_ids)
-            if len(self._filters) >= _CACHED_FILTERS:
-                self._filters.pop(next(iter(self._filters)), None)
-            # `$id` looks at the ids of now, which a later write may move to another block.
-            if not wanted.uses_ids:
-                self._filters[key] = words
+                # `$id` looks at the ids of now, which a later write may move to another block.
+                if not wanted.uses_ids:
+                    while len(self._filters) >= _CACHED_FILTERS:
+                        del self._filters[next(iter(self._filters))]
+                    self._filters[key] = words
         return words & self.alive_words()
 
     def chunk_ids(self) -> Iterable[str]:

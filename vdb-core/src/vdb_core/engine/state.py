@@ -10,7 +10,7 @@ import numpy as np
 from vdb_core.engine.documents import DocumentTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from pydantic import BaseModel
@@ -205,11 +205,6 @@ class LibraryState:
             next_id=self.next_id,
             journal_position=self.journal_position,
         )
-
-    def records(self) -> Iterator[bytes]:
-        """Every record, dead ones included."""
-        for block in self.blocks():
-            yield from (block.records[slot] for slot in range(block.rows))
 
     def nbytes(self) -> dict[str, int]:
         """Bytes by part."""

@@ -103,10 +103,6 @@ class Manifest:
     generations: tuple[Generation, ...] = ()
     """Oldest first."""
 
-    def without(self, generation: int) -> tuple[Generation, ...]:
-        """Give the generations but one."""
-        return tuple(entry for entry in self.generations if entry.generation != generation)
-
 
 def encode(manifest: Manifest) -> bytes:
     """Write a manifest down as indented JSON that carries its own checksum.
