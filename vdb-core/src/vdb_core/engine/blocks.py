@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vdb_core.engine.chunk_ids import PackedIds, PackedIdsMaker
     from vdb_core.filters import Filter
     from vdb_core.indexes import Index
 
@@ -56,6 +57,7 @@ class Block:
         "dead",
         "ids",
         "metadata",
+        "names",
         "norms",
         "records",
         "rows",
@@ -71,12 +73,15 @@ class Block:
         records: RecordFile | RecordSelection | list[bytes],
         metadata: MetadataIndex,
         rows: int,
+        names: PackedIds | None = None,
     ) -> None:
         self.vectors = vectors
         self.norms = norms
         self.ids = ids
         self.records: RecordFile | RecordSelection | list[bytes] = records
         self.metadata = metadata
+        self.names = names
+        """The chunk ids of a base; those of a segment are in its records."""
         self.rows = rows
         self.dead = 0
         self.alive: NDArray[np.uint64] = (
@@ -140,9 +145,25 @@ class Block:
         if self.metadata.rows == self.rows:
             return
         with self._metadata_lock:
-            for slot in range(self.metadata.rows, self.rows):
-                row = parse(self.records[slot])
-                self.metadata.append(row["id"], row["document_id"], row["metadata"])
+            self._append_to(self.metadata)
+
+    def whole_metadata(self) -> MetadataIndex:
+        """The metadata index over all rows of a block that takes no more of them, for a reader that is not a filter.
+
+        Where the block's own lags behind, it is one beside it, packed, so that a fold over many segments that nobody
+        filtered leaves no objects with each.
+        """
+        if self.metadata.rows == self.rows:
+            return self.metadata
+        metadata = MetadataIndex()
+        self._append_to(metadata)
+        metadata.pack()
+        return metadata
+
+    def _append_to(self, metadata: MetadataIndex) -> None:
+        for slot in range(metadata.rows, self.rows):
+            row = parse(self.records[slot])
+            metadata.append(row["id"], row["document_id"], row["metadata"])
 
     def find(self, internal_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Slots of internal ids that are in this block, in the order given; ids that are not are left out."""
@@ -188,8 +209,18 @@ class Block:
 
     def chunk_ids(self) -> Iterable[str]:
         """The id of every row, dead ones included."""
+        if self.names is not None:
+            yield from self.names
+            return
         for slot in range(self.rows):
             yield parse(self.records[slot])["id"]
+
+    def name_rows(self, slots: NDArray[np.int64], maker: PackedIdsMaker) -> None:
+        """Add the ids of chosen rows to those that are being packed."""
+        if self.names is not None:
+            maker.add_rows_of(self.names, slots)
+        else:
+            maker.add(parse(self.records[slot])["id"] for slot in slots.tolist())
 
     def exact(self, build: Callable[[NDArray[np.float32]], Index]) -> Index:
         """An exact index over the rows held now. Call under the library's read lock."""

@@ -154,10 +154,10 @@ class Upsert:
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
         ids = state.chunk_ids
-        replaced = [old for old in map(ids.get, self.ids) if old is not None]
+        replaced = list(ids.get_all(self.ids).values())
         if replaced:
             state.kill(np.sort(np.array(replaced, dtype=np.int64)))
-        ids.update(zip(self.ids, range(self.first_id, self.first_id + len(self.ids)), strict=True))
+        ids.put(self.ids, self.first_id)
         if self._inline is not None:
             self._inline.publish()
         state.delta.extend(self._segments)
@@ -194,8 +194,9 @@ class Remove:
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
-        dead = [old for old in (state.chunk_ids.pop(one, None) for one in self.chunks) if old is not None]
+        dead = list(state.chunk_ids.get_all(self.chunks).values())
         state.kill(np.sort(np.array(dead, dtype=np.int64)))
+        state.chunk_ids.discard(self.chunks)
         for document_id in self.documents:
             state.documents.remove(document_id)
         _stamp(state, self.revision, self.time)

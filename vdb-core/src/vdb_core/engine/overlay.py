@@ -14,6 +14,8 @@ from vdb_core.engine.state import copy_info
 from vdb_core.errors import LibraryNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -85,6 +87,15 @@ class Overlay:
         if chunk_id in self._chunks:
             return self._chunks[chunk_id] is not None
         return self.state is not None and chunk_id in self.state.chunk_ids
+
+    def taken(self, chunk_ids: Sequence[str]) -> set[str]:
+        """Those of many chunks that are there."""
+        taken = set() if self.state is None else set(self.state.chunk_ids.get_all(chunk_ids))
+        pending = self._chunks
+        for chunk_id in chunk_ids if pending else ():
+            if chunk_id in pending:
+                (taken.discard if pending[chunk_id] is None else taken.add)(chunk_id)
+        return taken
 
     def chunk(self, chunk_id: str) -> StoredRow | None:
         """A chunk as stored, or none."""

@@ -151,7 +151,7 @@ class ChunkOperations(DocumentOperations):
         ready = self._prepare_rows(library_id, rows, pointer=pointer, vectors=vectors)
 
         def prepare(overlay: Overlay) -> Plan[UpsertResult]:
-            updated = sum(map(overlay.has_chunk, ready.ids)) if overlay.exists else 0
+            updated = len(overlay.taken(ready.ids)) if overlay.exists else 0
             operations = plan_upsert(overlay, ready, create_documents=create_documents)
             revision = overlay.info["revision"] + 1
             result = UpsertResult(
@@ -401,8 +401,9 @@ def plan_upsert(overlay: Overlay, rows: Rows, *, create_documents: bool) -> list
         operations.append(PutDocuments(revision=revision, time=now, ids=missing, records=records))
     stamp = now.encode()
     finished: list[bytes] = []
+    taken = overlay.taken(rows.ids)
     for chunk_id, head in zip(rows.ids, rows.heads, strict=True):
-        old = overlay.record(chunk_id)
+        old = overlay.record(chunk_id) if chunk_id in taken else None
         finished.append(finish(head, revision, stamp if old is None else created_at_of(old), stamp))
     operations.append(
         Upsert(
