@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Operation", "PutDocuments", "PutLibrary", "Remove", "RemoveLibrary", "Upsert", "decode"]
 
-# Writes up to this many rows go into the open segment; larger ones get segments of their own, prepared beside the
-# traffic, so that the write lock is held for a list append.
+# Writes up to this many rows go into the open segment; larger ones get segments of their own, which are full then and
+# prepared beside the traffic, so that the write lock is held for a list append.
 _INLINE_ROWS = 256
 
 
@@ -140,7 +140,10 @@ class Upsert:
             self._inline = tail
             return
         while begin < count:
-            segment = Block.segment(dimension, with_norms=with_norms)
+            left = count - begin
+            segment = Block.segment(
+                dimension, with_norms=with_norms, rows=left if left > _INLINE_ROWS else None
+            )
             end = min(count, begin + len(segment.ids))
             self._stage_into(segment, begin, end)
             segment.publish()
