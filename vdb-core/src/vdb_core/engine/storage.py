@@ -367,7 +367,9 @@ def _read_names(pairs: Iterable[bytes], ids: NDArray[np.int64]) -> PackedIds:
     """Read what ``_id_pairs`` wrote; raises ``ValueError`` where it does not name every row once, in their order."""
     names, row = PackedIdsMaker(), 0
     for pair in pairs:
-        chunk_id, internal = cast("tuple[str, int]", orjson.loads(pair))
+        chunk_id, internal = cast("tuple[object, object]", orjson.loads(pair))
+        if not isinstance(chunk_id, str):
+            raise ValueError(f"id_map.json names a chunk {chunk_id!r}, which is no id")
         if row >= len(ids) or internal != ids[row]:
             raise ValueError(f"id_map.json names the row {internal}, which is not the next of ids.npy")
         names.add([chunk_id])
