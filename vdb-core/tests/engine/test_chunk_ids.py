@@ -23,6 +23,11 @@ def packed(some: list[str]) -> PackedIds:
     return maker.make()
 
 
+def found_by(ids: PackedIds, wanted: list[str]) -> dict[int, int]:
+    places, slots = ids.find_all(wanted)
+    return dict(zip(places, slots.tolist(), strict=True))
+
+
 @settings(deadline=None)
 @given(st.lists(names, unique=True, max_size=40), st.lists(names, max_size=10))
 def test_every_id_finds_its_row(some: list[str], others: list[str]) -> None:
@@ -32,7 +37,7 @@ def test_every_id_finds_its_row(some: list[str], others: list[str]) -> None:
     rows = {one: slot for slot, one in enumerate(some)}
     wanted = [*some[::-1], *others]
     assert [ids.find(one) for one in wanted] == [rows.get(one) for one in wanted]
-    assert ids.find_all(wanted) == [rows.get(one) for one in wanted]
+    assert found_by(ids, wanted) == {at: rows[one] for at, one in enumerate(wanted) if one in rows}
 
 
 @settings(deadline=None)
@@ -46,7 +51,7 @@ def test_chosen_rows_of_several_blocks_are_packed_again(some: list[str], data: s
     ids = maker.make()
     expected = [some[slot] for slot in left] + some[cut:]
     assert list(ids) == expected
-    assert ids.find_all(expected) == list(range(len(expected)))
+    assert found_by(ids, expected) == dict(enumerate(range(len(expected))))
 
 
 @given(st.lists(names, unique=True, min_size=1, max_size=20))
@@ -55,7 +60,7 @@ def test_ids_of_the_same_hash_are_told_apart(some: list[str]) -> None:
         patch.setattr(module, "hash", lambda one: len(one) % 2, raising=False)
         ids = packed(some)
         assert [ids.find(one) for one in some] == list(range(len(some)))
-        assert ids.find_all([*some, "not there"]) == [*range(len(some)), None]
+        assert found_by(ids, [*some, "not there"]) == dict(enumerate(range(len(some))))
         with pytest.raises(ValueError, match="is there twice"):
             packed([*some, some[0]])
 

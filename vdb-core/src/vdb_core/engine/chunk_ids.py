@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ChunkIds", "PackedIds", "PackedIdsMaker"]
 
 _SOME: Final = 4096
+_DEAD: Final = -1
 
 
 @final
@@ -87,17 +88,23 @@ class PackedIds:
         place = bisect_left(self._places, wanted)
         return self._at(place, wanted, chunk_id)
 
-    def find_all(self, chunk_ids: Sequence[str]) -> list[int | None]:
-        """The slots of many ids at once, none for an id that is not here."""
+    def find_all(self, chunk_ids: Sequence[str]) -> tuple[list[int], NDArray[np.int64]]:
+        """Which of many ids are here, by their places among those asked for, and the slot of each."""
         hashes = np.fromiter(map(hash, chunk_ids), dtype=np.int64, count=len(chunk_ids))
         places = np.searchsorted(self._hashes, hashes)
-        found: list[int | None] = [None] * len(chunk_ids)
         inside = np.flatnonzero(places < len(self))
         likely = inside[self._hashes[places[inside]] == hashes[inside]]
-        for at in likely.tolist():
-            chunk_id = chunk_ids[int(at)]
-            found[at] = self._at(int(places[at]), hash(chunk_id), chunk_id)
-        return found
+        found: list[int] = []
+        slots: list[int] = []
+        for at, place, wanted in zip(
+            likely.tolist(), places[likely].tolist(), hashes[likely].tolist(), strict=True
+        ):
+            chunk_id: str = chunk_ids[int(at)]
+            slot = self._at(place, wanted, chunk_id)
+            if slot is not None:
+                found.append(at)
+                slots.append(slot)
+        return found, np.array(slots, dtype=np.int64)
 
     def _at(self, place: int, wanted: int, chunk_id: str) -> int | None:
         """Look from the first place of a hash on."""
@@ -171,7 +178,9 @@ class ChunkIds:
         """The internal id of a chunk, or none."""
         found = self._fresh.get(chunk_id)
         if found is None and self._base is not None and self._names is not None:
-            return self._of_base(self._base, self._names.find(chunk_id))
+            slot = self._names.find(chunk_id)
+            if slot is not None and bitmap.test_bit(self._base.alive, slot):
+                return int(self._base.ids[slot])
         return found
 
     def get_all(self, chunk_ids: Sequence[str]) -> dict[str, int]:
@@ -179,18 +188,12 @@ class ChunkIds:
         fresh, base = self._fresh, self._base
         found: dict[str, int] = {}
         if base is not None and self._names is not None:
-            for chunk_id, slot in zip(chunk_ids, self._names.find_all(chunk_ids), strict=True):
-                internal = None if slot is None else self._of_base(base, slot)
-                if internal is not None:
-                    found[chunk_id] = internal
+            places, slots = self._names.find_all(chunk_ids)
+            internal = np.where(bitmap.test_bits(base.alive, slots), base.ids[slots], _DEAD)
+            pairs = zip(places, internal.tolist(), strict=True)
+            found.update((chunk_ids[at], one) for at, one in pairs if one != _DEAD)
         found.update((one, fresh[one]) for one in chunk_ids if one in fresh)
         return found
-
-    @staticmethod
-    def _of_base(base: Block, slot: int | None) -> int | None:
-        if slot is None or not bitmap.test_bit(base.alive, slot):
-            return None
-        return int(base.ids[slot])
 
     def put(self, chunk_ids: Sequence[str], first_id: int) -> None:
         """Let ids name new rows, whose internal ids rise from ``first_id``; their old rows must be dead by now."""

@@ -368,10 +368,10 @@ def _read_names(pairs: Iterable[bytes], ids: NDArray[np.int64]) -> PackedIds:
     names, row = PackedIdsMaker(), 0
     for pair in pairs:
         chunk_id, internal = cast("tuple[object, object]", orjson.loads(pair))
-        if not isinstance(chunk_id, str):
-            raise ValueError(f"id_map.json names a chunk {chunk_id!r}, which is no id")
-        if row >= len(ids) or internal != ids[row]:
-            raise ValueError(f"id_map.json names the row {internal}, which is not the next of ids.npy")
+        if not isinstance(chunk_id, str) or row >= len(ids) or internal != ids[row]:
+            raise ValueError(
+                f"id_map.json says that {chunk_id!r} is the row {internal}, which is not the next of ids.npy"
+            )
         names.add([chunk_id])
         row += 1
     if row != len(ids):
