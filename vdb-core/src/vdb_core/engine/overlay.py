@@ -14,6 +14,8 @@ from vdb_core.engine.state import copy_info
 from vdb_core.errors import LibraryNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -86,20 +88,24 @@ class Overlay:
             return self._chunks[chunk_id] is not None
         return self.state is not None and chunk_id in self.state.chunk_ids
 
+    def records(self, chunk_ids: Sequence[str]) -> dict[str, bytes]:
+        """The records of those of many chunks that are there."""
+        found: dict[str, bytes] = {}
+        if self.state is not None:
+            for chunk_id, internal in self.state.chunk_ids.get_all(chunk_ids).items():
+                if chunk_id not in self._chunks:
+                    found[chunk_id] = self.state.row(internal).record
+        if self._chunks:
+            pending = ((one, self._chunks.get(one)) for one in chunk_ids)
+            found.update((one, row.record) for one, row in pending if row is not None)
+        return found
+
     def chunk(self, chunk_id: str) -> StoredRow | None:
         """A chunk as stored, or none."""
         if chunk_id in self._chunks:
             return self._chunks[chunk_id]
         row = None if self.state is None else self.state.find(chunk_id)
         return None if row is None else StoredRow(row.record, *row.stored())
-
-    def record(self, chunk_id: str) -> bytes | None:
-        """A chunk's record, or none."""
-        if chunk_id in self._chunks:
-            pending = self._chunks[chunk_id]
-            return None if pending is None else pending.record
-        row = None if self.state is None else self.state.find(chunk_id)
-        return None if row is None else row.record
 
     def document(self, document_id: str) -> bytes | None:
         """A document's record, or none."""
