@@ -216,7 +216,7 @@ fn sums_over_codes_agree() {
                 let codes: Vec<u8> = (0..blocks * pieces * 8).map(|_| rng.below(256) as u8).collect();
                 // The largest tables whose sums still fit.
                 let most = (65_535 / pieces).min(255);
-                let mut table = |i: usize| if i % 5 == 0 { most } else { rng.below(most) } as u8;
+                let mut table = |i: usize| if i.is_multiple_of(5) { most } else { rng.below(most) } as u8;
                 let tables: Vec<Vec<u8>> =
                     (0..queries).map(|_| (0..pieces * 16).map(&mut table).collect()).collect();
                 let tables: Vec<&[u8]> = tables.iter().map(Vec::as_slice).collect();
@@ -461,13 +461,13 @@ proptest! {
                     (many.screen)(&bytes, &blocks, &picked, &[&query], &[limit], &mut sums, &mut whole);
                 }
                 for (j, &block) in picked.iter().enumerate() {
-                    for row in 0..BLOCK {
+                    for (row, &sum) in sums[0][j].iter().enumerate() {
                         let place = block as usize * BLOCK + row;
                         let half = half.get(place).copied().unwrap_or(0.0);
                         let told = |passed: u64| passed >> (j * BLOCK + row) & 1 == 0;
                         let (product, _) = halves.products(place as u32, &query);
                         let length = norm[place] + residual[place] + rough[place];
-                        let mut checks = vec![(upper[0], sums[0][j][row], rough[place], length)];
+                        let mut checks = vec![(upper[0], sum, rough[place], length)];
                         if kernels.whole.is_some() {
                             checks.push((whole[0], product, residual[place], norm[place]));
                         }
