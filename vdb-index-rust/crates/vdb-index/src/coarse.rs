@@ -228,11 +228,6 @@ impl Ranking<'_> {
         self.order.get(self.next).map(|&item| slot_of(item))
     }
 
-    /// The nearest list.
-    pub(crate) fn first(&self) -> Option<u32> {
-        self.order.first().map(|&item| slot_of(item))
-    }
-
     /// Somebody needs more lists than usual: the first ones stay where they are, being the nearest.
     #[cold]
     fn sort_all(&mut self) {

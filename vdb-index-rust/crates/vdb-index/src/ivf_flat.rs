@@ -269,8 +269,9 @@ impl IvfFlat {
                 (first..picks.len(), rows)
             })
             .collect();
-        for (lists, who) in probing.probes(rankings, |list| picked[list as usize].1, picked.len()) {
-            for ((blocks, _), who) in picked.iter().zip(lists.windows(2).map(|pair| &who[pair[0]..pair[1]])) {
+        for probes in probing.probes(rankings, |list| picked[list as usize].1, picked.len()) {
+            for ((blocks, _), list) in picked.iter().zip(0..) {
+                let (who, _) = probes.of(list);
                 if !who.is_empty() {
                     sieve.see_all(&picks[blocks.clone()], coding, who);
                 }
@@ -309,10 +310,10 @@ impl IvfFlat {
             let filtered = probing.allowed.map(|allowed| self.lists.filtered(allowed));
             let lists = filtered.as_ref().unwrap_or(&self.lists);
             let mut keys = Vec::new();
-            for (offsets, who) in probing.probes(rankings, |list| lists.range(list).len(), lists.count()) {
+            for probes in probing.probes(rankings, |list| lists.range(list).len(), lists.count()) {
                 for list in 0..lists.count() as u32 {
                     let slots = lists.slots(list);
-                    for picked in who[offsets[list as usize]..offsets[list as usize + 1]].chunks(PANEL) {
+                    for picked in probes.of(list).0.chunks(PANEL) {
                         if picked.len() < PANEL_FROM {
                             picked.iter().for_each(|&index| scan.offer(&mut searches[index as usize], slots));
                             continue;

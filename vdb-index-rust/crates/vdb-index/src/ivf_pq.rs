@@ -23,7 +23,7 @@ use crate::bitmap::Bitmap;
 use crate::coarse::{Coarse, ListQuery, Ranking};
 use crate::codes::{Codes, Sums, Tables};
 use crate::error::{Error, Result};
-use crate::kernels::{BLOCK, Kernels};
+use crate::kernels::{BLOCK, CodedQuery, Kernels, TABLES_TOGETHER};
 use crate::lists::Lists;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
@@ -43,8 +43,10 @@ const KIND: &str = "ivf_pq";
 const CODES: &str = "codes.npy";
 const CODEBOOKS: &str = "codebooks.npy";
 const TERMS: &str = "terms.npy";
-/// Queries whose lists are ranked before the first one is searched.
+/// Queries that a thread takes at a time.
 const TOGETHER: usize = 1024;
+/// From so many queries on, lists are read once for all queries that probe them.
+const MANY: usize = 16;
 
 /// What the user may choose.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +111,6 @@ struct Ranked<'a> {
     rows: Matrix<'a>,
     k: usize,
     rerank: usize,
-    probing: Probing<'a>,
 }
 
 /// The index; see the module.
@@ -273,38 +274,42 @@ impl IvfPq {
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
         let probing = Probing { k, n_probes: filtered_probes(n_probes, allowed, self.rows), allowed };
         let rerank = rerank.unwrap_or_else(|| default_rerank(k));
-        let ranked = Ranked { rows, k, rerank, probing };
+        let ranked = Ranked { rows, k, rerank };
         let mut places = result.rows_mut();
         let block = queries.rows().div_ceil(threads.max(1)).min(TOGETHER);
         pool::chunks_mut(threads, &mut places, block, |start, part| {
             let asked = (start..start + part.len()).map(|number| queries.row(number as u32));
-            let mut asked: Vec<_> =
-                self.coarse.rank(self.kernels, asked, probing.n_probes).into_iter().map(Some).collect();
-            // Queries whose nearest list is the same find its codes, and those of its neighbours, in the cache.
-            let mut order: Vec<usize> = (0..part.len()).collect();
-            let list = |asked: &Option<ListQuery<'_>>| asked.as_ref().and_then(|asked| asked.ranking.first());
-            order.sort_by_key(|&index| list(&asked[index]));
+            let asked = self.coarse.rank(self.kernels, asked, probing.n_probes);
             let mut scratch = Scratch::default();
-            for index in order {
-                let Some(asked) = asked[index].take() else { continue };
-                let query = queries.row((start + index) as u32);
-                let (slots, distances) = &mut part[index];
-                self.search_one(&ranked, query, asked, &mut scratch, (slots, distances));
+            let many = part.len() >= MANY;
+            let (coded, rankings): (Vec<_>, Vec<_>) =
+                asked.into_iter().map(|ListQuery { coded, ranking }| (coded, ranking)).unzip();
+            let number = |index: usize| queries.row((start + index) as u32);
+            let wanted = rerank.max(k).min(self.rows);
+            let found = if many {
+                self.estimate_many(part.len(), number, wanted, rankings, &probing, &mut scratch)
+            } else {
+                let one =
+                    |(index, ranking)| self.estimate(number(index), wanted, ranking, &probing, &mut scratch);
+                rankings.into_iter().enumerate().map(one).collect()
+            };
+            for (index, ((places, coded), found)) in part.iter_mut().zip(coded).zip(found).enumerate() {
+                self.finish(&ranked, number(index), coded, found, &mut scratch, places);
             }
         });
         Ok(result)
     }
 
-    fn search_one(
+    /// From estimates to the answer.
+    fn finish(
         &self,
         ranked: &Ranked<'_>,
         query: &[f32],
-        ListQuery { coded, ranking }: ListQuery<'_>,
+        coded: Option<(CodedQuery, f64)>,
+        found: Shortlist,
         scratch: &mut Scratch,
-        (slots, distances): (&mut [u32], &mut [f32]),
+        (slots, distances): &mut (&mut [u32], &mut [f32]),
     ) {
-        let wanted = ranked.rerank.max(ranked.k).min(self.rows);
-        let found = self.estimate(query, wanted, ranking, &ranked.probing, scratch);
         let all_slots = self.lists.all_slots();
         if ranked.rerank == 0 {
             let offset = self.coarse.offset(self.kernels, query);
@@ -350,10 +355,62 @@ impl IvfPq {
             }
             let rows = self.lists.live(list, probing.allowed, &mut scratch.live);
             if rows > 0 {
-                self.scan_list(list, key, &tables, scratch, &mut found);
+                let Scratch { live, sums, .. } = &mut *scratch;
+                self.scan_list(
+                    list,
+                    (&[0], &[key]),
+                    &[&tables],
+                    live,
+                    sums,
+                    std::slice::from_mut(&mut found),
+                );
             }
             if !budget.take(rows) {
                 break;
+            }
+        }
+        found
+    }
+
+    /// The same of many queries, list after list. The list nearest to each query goes first, because it brings the limits down
+    /// for the others.
+    fn estimate_many<'q>(
+        &self,
+        count: usize,
+        query: impl Fn(usize) -> &'q [f32],
+        wanted: usize,
+        rankings: Vec<Ranking<'_>>,
+        probing: &Probing<'_>,
+        scratch: &mut Scratch,
+    ) -> Vec<Shortlist> {
+        let tables: Vec<Tables> =
+            (0..count).map(|index| self.tables(query(index), &mut scratch.values)).collect();
+        let mut found: Vec<Shortlist> = (0..count).map(|_| Shortlist::new(wanted)).collect();
+        let (mut live, mut first) = (Vec::new(), vec![0]);
+        let rows: Vec<usize> = (0..self.lists.count() as u32)
+            .map(|list| {
+                let rows = self.lists.live(list, probing.allowed, &mut scratch.live);
+                live.extend_from_slice(&scratch.live);
+                first.push(live.len());
+                rows
+            })
+            .collect();
+        for probes in probing.probes(rankings, |list| rows[list as usize], rows.len()) {
+            for list in 0..rows.len() as u32 {
+                let (who, keys) = probes.of(list);
+                let live = &live[first[list as usize]..first[list as usize + 1]];
+                for (who, keys) in who.chunks(TABLES_TOGETHER).zip(keys.chunks(TABLES_TOGETHER)) {
+                    let tables: [&Tables; TABLES_TOGETHER] =
+                        std::array::from_fn(|q| &tables[who[q.min(who.len() - 1)] as usize]);
+                    self.scan_list(
+                        list,
+                        (who, keys),
+                        &tables[..who.len()],
+                        live,
+                        &mut scratch.sums,
+                        &mut found,
+                    );
+                }
             }
         }
         found
@@ -370,23 +427,34 @@ impl IvfPq {
         self.codes.tables(self.kernels, values, self.quantizer.codewords())
     }
 
-    /// Offer the live rows of a list.
-    fn scan_list(&self, list: u32, base: f32, tables: &Tables, scratch: &mut Scratch, found: &mut Shortlist) {
+    /// Offer the live rows of a list to up to four of the shortlists; each query knows the list by a key.
+    fn scan_list(
+        &self,
+        list: u32,
+        (who, keys): (&[u32], &[f32]),
+        tables: &[&Tables],
+        live: &[u16],
+        sums: &mut Sums,
+        found: &mut [Shortlist],
+    ) {
         let first = self.lists.range(list).start;
         let blocks = self.lists.blocks(list);
         let terms = self.terms.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
-        let limit = found.limit();
+        let mut limits = [0.0; TABLES_TOGETHER];
+        for ((limit, &number), key) in limits.iter_mut().zip(who).zip(keys) {
+            *limit = found[number as usize].limit() - key;
+        }
         self.codes.scan(
             self.kernels,
             (&self.lists, list),
-            &[tables],
-            &scratch.live,
+            tables,
+            live,
             terms,
-            &mut scratch.sums,
-            |_| limit - base,
-            |_, row, sum| {
+            sums,
+            |q| limits[q],
+            |q, row, sum| {
                 let term = terms.get(row / BLOCK).map_or(0.0, |terms| terms[row % BLOCK]);
-                found.offer(base + (sum + term), (first + row) as u32);
+                found[who[q] as usize].offer(keys[q] + (sum + term), (first + row) as u32);
             },
         );
     }

@@ -40,8 +40,21 @@ impl Budget {
     }
 }
 
-/// The queries that probe each list: list `i` is probed by `who[offsets[i]..offsets[i + 1]]`.
-pub(crate) type Probes = (Vec<usize>, Vec<u32>);
+/// The queries that probe each list.
+#[derive(Debug)]
+pub(crate) struct Probes {
+    offsets: Vec<usize>,
+    who: Vec<u32>,
+    keys: Vec<f32>,
+}
+
+impl Probes {
+    /// The queries that probe a list, and the key of the list for each.
+    pub(crate) fn of(&self, list: u32) -> (&[u32], &[f32]) {
+        let range = self.offsets[list as usize]..self.offsets[list as usize + 1];
+        (&self.who[range.clone()], &self.keys[range])
+    }
+}
 
 impl Probing<'_> {
     pub(crate) fn budget(&self) -> Budget {
@@ -56,14 +69,14 @@ impl Probing<'_> {
         rows: impl Fn(u32) -> usize,
         count: usize,
     ) -> [Probes; 2] {
-        let mut rounds: [Vec<(u32, u32)>; 2] = Default::default();
+        let mut rounds: [Vec<(u32, u32, f32)>; 2] = Default::default();
         for (number, ranking) in (0..).zip(rankings) {
             let mut budget = self.budget();
             let mut round = 0;
-            for (_, list) in ranking {
+            for (key, list) in ranking {
                 let rows = rows(list);
                 if rows > 0 {
-                    rounds[round].push((list, number));
+                    rounds[round].push((list, number, key));
                     round = 1;
                 }
                 if !budget.take(rows) {
@@ -72,8 +85,10 @@ impl Probing<'_> {
             }
         }
         rounds.map(|probes| {
-            let (offsets, order) = group(probes.iter().map(|&(list, _)| list), count);
-            (offsets, order.into_iter().map(|place| probes[place as usize].1).collect())
+            let (offsets, order) = group(probes.iter().map(|&(list, ..)| list), count);
+            let in_order = || order.iter().map(|&place| probes[place as usize]);
+            let (who, keys) = (in_order().map(|(_, number, _)| number), in_order().map(|(.., key)| key));
+            Probes { who: who.collect(), keys: keys.collect(), offsets }
         })
     }
 }
