@@ -61,23 +61,25 @@ impl Probing<'_> {
         Budget { lists: self.n_probes.max(1), rows: self.k }
     }
 
-    /// Who probes what: first the list nearest to each query, then the others. `rows` tells how many rows of a list may
-    /// be returned.
+    /// Who probes what, in rounds: the list nearest to each query, the next nearest ones, and the others, for what is found
+    /// first brings the limits down for what comes later. `rows` tells how many rows of a list may be returned.
     pub(crate) fn probes(
         &self,
         rankings: Vec<Ranking<'_>>,
         rows: impl Fn(u32) -> usize,
         count: usize,
-    ) -> [Probes; 2] {
-        let mut rounds: [Vec<(u32, u32, f32)>; 2] = Default::default();
+    ) -> [Probes; 3] {
+        let mut rounds: [Vec<(u32, u32, f32)>; 3] = Default::default();
+        let near = 1 + self.n_probes / 8;
         for (number, ranking) in (0..).zip(rankings) {
             let mut budget = self.budget();
-            let mut round = 0;
+            let mut probed = 0;
             for (key, list) in ranking {
                 let rows = rows(list);
                 if rows > 0 {
+                    let round = usize::from(probed > 0) + usize::from(probed >= near);
                     rounds[round].push((list, number, key));
-                    round = 1;
+                    probed += 1;
                 }
                 if !budget.take(rows) {
                     break;

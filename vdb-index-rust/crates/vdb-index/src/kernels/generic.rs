@@ -230,14 +230,15 @@ pub(super) fn prefetch_row(row: &[f32]) {
     prefetch_lines(row, 16);
 }
 
+/// Into the second-level cache, which can wait for more lines at once than the first.
 #[inline(always)]
 fn prefetch_lines<T>(values: &[T], line: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         for line in values.chunks(line) {
             // SAFETY: prefetching never faults, whatever the address; SSE is part of x86-64.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -149,14 +149,17 @@ fn fast_tables(values: &[f32], words: usize, steps: &mut [u8]) -> (f32, f32) {
     (step, least)
 }
 
-/// Rows that lie apart, each asked for while the fourth one before it is worked on.
+/// Rows that lie apart, each asked for some rows before it is worked on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn row_sums(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums: &mut [i32]) {
-    const AHEAD: usize = 4;
+    const AHEAD: usize = 12;
     assert_eq!(picked.len(), sums.len(), "a sum for each row");
     let values = query.codes.as_flattened();
     let (lines, rest) = (values.len() / LINE, values.len() % LINE);
     let mask = (1u64 << rest) - 1;
+    for &at in picked.iter().take(AHEAD) {
+        prefetch_bytes(&rows[at as usize * stride..][..stride]);
+    }
     for (index, (&at, sum)) in picked.iter().zip(sums).enumerate() {
         if let Some(&coming) = picked.get(index + AHEAD) {
             prefetch_bytes(&rows[coming as usize * stride..][..stride]);
