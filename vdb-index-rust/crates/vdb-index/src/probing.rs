@@ -4,12 +4,15 @@ use crate::bitmap::Bitmap;
 use crate::coarse::Ranking;
 use crate::kmeans::group;
 
-/// Lists to scan where a filter leaves the share `s` of the rows: `n_probes s^-1/4`. The nearest allowed rows lie farther
-/// off, in more lists, than the nearest of all; and a list costs less, because only its allowed rows are compared.
+/// Lists to scan where a filter leaves the share `s` of the rows, with `t = -log10 s`: `n_probes (1 + 1.6 t - 0.2 t²)`, up to
+/// `t = 4`. The nearest allowed rows lie farther off, in more lists, than the nearest of all; and a list costs less, because
+/// only its allowed rows are compared. Measured on embeddings of texts, where it costs no recall whether the rows that are
+/// allowed lie anywhere or together.
 pub(crate) fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows: usize) -> usize {
     let Some(allowed) = allowed else { return n_probes };
     let share = allowed.count().max(1) as f64 / rows.max(1) as f64;
-    (n_probes as f64 * share.powf(-0.25)).ceil() as usize
+    let rarity = (-share.log10()).clamp(0.0, 4.0);
+    (n_probes as f64 * (1.0 + 1.6 * rarity - 0.2 * rarity * rarity)).ceil() as usize
 }
 
 /// What all queries of a search share.

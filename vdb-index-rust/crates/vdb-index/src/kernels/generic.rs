@@ -372,6 +372,11 @@ macro_rules! kernels_of {
             }
 
             #[target_feature(enable = $feature)]
+            pub(super) fn members(words: &[u64], rows: usize, slots: &[u32]) -> u16 {
+                crate::kernels::members(words, rows, slots)
+            }
+
+            #[target_feature(enable = $feature)]
             pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
                 crate::kernels::nearest::nearest_keys(keys, first, order)
             }
@@ -461,6 +466,10 @@ macro_rules! kernels_of {
             code_screen: |blocks, picked, queries, limits, sums, passed| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::code_screen(blocks, picked, queries, limits, sums, passed) }
+            },
+            members: |words, rows, slots| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::members(words, rows, slots) }
             },
             nearest_keys: |keys, first, order| {
                 // SAFETY: the CPU has the features, see above.
