@@ -203,7 +203,7 @@ def _estimate_ivf_flat(rows: int, dimension: int, params: BaseModel) -> int:
     # Half a block a list is filled up.
     coded = _coded_rows(rows + 8 * n_lists, dimension, wanted)
     centroids = n_lists * (dimension * _FLOAT + _FLOAT + _SLOT + 2 * _OFFSET) + _codes(n_lists, dimension)
-    return centroids + rows * _SLOT + coded
+    return centroids + 2 * rows * _SLOT + coded
 
 
 def _estimate_ivf_pq(rows: int, dimension: int, params: BaseModel) -> int:

@@ -50,6 +50,20 @@ impl<'a> Bitmap<'a> {
         (self.words, self.rows)
     }
 
+    /// The slots in the set, ascending.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
+        (0..self.words.len()).flat_map(|index| {
+            let mut word = self.word(index);
+            std::iter::from_fn(move || {
+                let bit = word.trailing_zeros();
+                (word != 0).then(|| {
+                    word &= word - 1;
+                    (index * 64) as u32 + bit
+                })
+            })
+        })
+    }
+
     /// Number of slots in the set.
     pub fn count(&self) -> usize {
         (0..self.words.len()).map(|index| self.word(index).count_ones() as usize).sum()

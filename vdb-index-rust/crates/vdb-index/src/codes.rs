@@ -214,6 +214,7 @@ fn block_bytes(pieces: usize) -> usize {
 mod tests {
     use super::*;
     use crate::kernels::Isa;
+    use crate::lists::Filter;
     use crate::rng::Rng;
 
     #[test]
@@ -241,7 +242,7 @@ mod tests {
                     let tables: Vec<&Tables> = tables.iter().collect();
                     for list in 0..3 {
                         let mut live = Vec::new();
-                        lists.live(kernels, list, None, &mut live);
+                        lists.live(kernels, list, &Filter::None, &mut live);
                         live.iter_mut().skip(1).step_by(3).for_each(|rows| *rows = 0);
                         let mut seen = 0;
                         codes.scan(

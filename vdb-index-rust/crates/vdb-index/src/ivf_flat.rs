@@ -168,7 +168,9 @@ impl IvfFlat {
             return Ok(result);
         }
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
-        let probing = Probing { k, n_probes: filtered_probes(n_probes, allowed, self.rows), allowed };
+        let n_probes = filtered_probes(n_probes, allowed, self.rows);
+        let filter = self.lists.filter(self.kernels, allowed, queries.rows());
+        let probing = Probing { k, n_probes, allowed, filter };
         let mut work = result.rows_mut();
         let block = queries.rows().div_ceil(threads.max(1)).min((PLACES / k).max(TOGETHER));
         pool::chunks_mut(threads, &mut work, block, |start, part| {
@@ -244,7 +246,7 @@ impl IvfFlat {
             picks.clear();
             let mut budget = probing.budget();
             for (_, list) in ranking {
-                if !budget.take(self.lists.pick(self.kernels, list, probing.allowed, &mut picks)) {
+                if !budget.take(self.lists.pick(self.kernels, list, &probing.filter, &mut picks)) {
                     break;
                 }
             }
@@ -265,7 +267,7 @@ impl IvfFlat {
         let picked: Vec<_> = (0..self.lists.count() as u32)
             .map(|list| {
                 let first = picks.len();
-                let rows = self.lists.pick(self.kernels, list, probing.allowed, &mut picks);
+                let rows = self.lists.pick(self.kernels, list, &probing.filter, &mut picks);
                 (first..picks.len(), rows)
             })
             .collect();

@@ -272,7 +272,9 @@ impl IvfPq {
             return Ok(result);
         }
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
-        let probing = Probing { k, n_probes: filtered_probes(n_probes, allowed, self.rows), allowed };
+        let n_probes = filtered_probes(n_probes, allowed, self.rows);
+        let filter = self.lists.filter(self.kernels, allowed, queries.rows());
+        let probing = Probing { k, n_probes, allowed, filter };
         let rerank = rerank.unwrap_or_else(|| default_rerank(k));
         let ranked = Ranked { rows, k, rerank };
         let mut places = result.rows_mut();
@@ -350,10 +352,15 @@ impl IvfPq {
         let mut found = Shortlist::new(wanted);
         let mut budget = probing.budget();
         while let Some((key, list)) = ranking.next() {
-            if let Some(next) = ranking.coming() {
+            if self.lists.known_empty(list, &probing.filter) {
+                continue;
+            }
+            if let Some(next) =
+                ranking.coming().filter(|&next| !self.lists.known_empty(next, &probing.filter))
+            {
                 self.codes.prefetch(self.kernels, &self.lists, next);
             }
-            let rows = self.lists.live(self.kernels, list, probing.allowed, &mut scratch.live);
+            let rows = self.lists.live(self.kernels, list, &probing.filter, &mut scratch.live);
             if rows > 0 {
                 let Scratch { live, sums, .. } = &mut *scratch;
                 self.scan_list(
@@ -389,7 +396,7 @@ impl IvfPq {
         let (mut live, mut first) = (Vec::new(), vec![0]);
         let rows: Vec<usize> = (0..self.lists.count() as u32)
             .map(|list| {
-                let rows = self.lists.live(self.kernels, list, probing.allowed, &mut scratch.live);
+                let rows = self.lists.live(self.kernels, list, &probing.filter, &mut scratch.live);
                 live.extend_from_slice(&scratch.live);
                 first.push(live.len());
                 rows

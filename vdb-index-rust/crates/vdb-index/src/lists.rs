@@ -21,27 +21,48 @@ const SLOTS: &str = "slots.npy";
 
 /// # Invariants
 /// `offsets` ascends from 0 to the number of rows; `slots` is a permutation of all rows (of the
-/// allowed ones, where filtered), ascending within each list. `blocks` follows from `offsets`.
+/// allowed ones, where filtered), ascending within each list. `blocks` and `places` follow from these.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lists {
     offsets: Vec<usize>,
     slots: Vec<u32>,
     blocks: Vec<u32>,
+    /// Where each row lies among all rows of all blocks; [`NO_SLOT`] for rows in no list.
+    places: Vec<u32>,
+}
+
+/// Which rows a search may return, in the order of the lists.
+#[derive(Clone, Debug)]
+pub(crate) enum Filter<'a> {
+    /// All of them.
+    None,
+    /// Those of a bitmap, which is asked for the rows of each list that is probed.
+    Bitmap(Bitmap<'a>),
+    /// Bit `i` of block `b`: the `i`-th row of the block.
+    Blocks(Vec<u16>),
 }
 
 impl Lists {
     /// From the list of each row; `count` lists.
     pub(crate) fn new(list_of_row: impl Iterator<Item = u32> + Clone, count: usize) -> Self {
         let (offsets, slots) = group(list_of_row, count);
-        Self::of(offsets, slots)
+        let rows = slots.len();
+        Self::of(offsets, slots, rows)
     }
 
-    fn of(offsets: Vec<usize>, slots: Vec<u32>) -> Self {
+    fn of(offsets: Vec<usize>, slots: Vec<u32>, rows: usize) -> Self {
         let mut blocks = vec![0];
         for pair in offsets.windows(2) {
             blocks.push(blocks[blocks.len() - 1] + (pair[1] - pair[0]).div_ceil(BLOCK) as u32);
         }
-        Self { offsets, slots, blocks }
+        let mut places = vec![NO_SLOT; rows];
+        for (pair, &block) in offsets.windows(2).zip(&blocks) {
+            for (&slot, place) in slots[pair[0]..pair[1]].iter().zip(block * BLOCK as u32..) {
+                // What a damaged file names is found out later.
+                places.get_mut(slot as usize).into_iter().for_each(|known| *known = place);
+            }
+        }
+        Self { offsets, slots, blocks, places }
     }
 
     /// How many lists.
@@ -77,18 +98,55 @@ impl Lists {
         order
     }
 
+    /// What a filter leaves, for `queries` searches. Where it leaves few rows, or many queries ask for the same, it is brought
+    /// into the order of the lists once.
+    pub(crate) fn filter<'a>(
+        &self,
+        kernels: &Kernels,
+        allowed: Option<Bitmap<'a>>,
+        queries: usize,
+    ) -> Filter<'a> {
+        const FEW: usize = 16;
+        const MANY: usize = 16;
+        let Some(allowed) = allowed else { return Filter::None };
+        if allowed.count() * FEW <= self.slots.len() {
+            let mut blocks = vec![0u16; self.block_count()];
+            for slot in allowed.slots() {
+                if let Some(&place) = self.places.get(slot as usize).filter(|&&place| place != NO_SLOT) {
+                    blocks[place as usize / BLOCK] |= 1 << (place as usize % BLOCK);
+                }
+            }
+            return Filter::Blocks(blocks);
+        }
+        if queries < MANY {
+            return Filter::Bitmap(allowed);
+        }
+        let lists = (0..self.count() as u32).flat_map(|list| self.slots(list).chunks(BLOCK));
+        let (words, rows) = allowed.words();
+        Filter::Blocks(lists.map(|slots| (kernels.members)(words, rows, slots)).collect())
+    }
+
+    /// Whether it is known that no row of a list may be returned.
+    #[inline]
+    pub(crate) fn known_empty(&self, list: u32, filter: &Filter<'_>) -> bool {
+        let blocks = self.blocks(list);
+        let empty =
+            |live: &Vec<u16>| live[blocks.start as usize..blocks.end as usize].iter().all(|&rows| rows == 0);
+        matches!(filter, Filter::Blocks(live) if empty(live))
+    }
+
     /// Append the blocks of a list that have rows which may be returned; how many rows these are.
     pub(crate) fn pick(
         &self,
         kernels: &Kernels,
         list: u32,
-        allowed: Option<Bitmap<'_>>,
+        filter: &Filter<'_>,
         picks: &mut Vec<Pick>,
     ) -> usize {
         let mut seen = 0;
         let mut start = self.offsets[list as usize] as u32;
         for (block, slots) in self.blocks(list).zip(self.slots(list).chunks(BLOCK)) {
-            let live = members(kernels, allowed, slots);
+            let live = filter.of(kernels, block, slots);
             if live != 0 {
                 picks.push(Pick { block, start, live });
                 seen += live.count_ones() as usize;
@@ -103,11 +161,12 @@ impl Lists {
         &self,
         kernels: &Kernels,
         list: u32,
-        allowed: Option<Bitmap<'_>>,
+        filter: &Filter<'_>,
         live: &mut Vec<u16>,
     ) -> usize {
         live.clear();
-        live.extend(self.slots(list).chunks(BLOCK).map(|slots| members(kernels, allowed, slots)));
+        let blocks = self.blocks(list).zip(self.slots(list).chunks(BLOCK));
+        live.extend(blocks.map(|(block, slots)| filter.of(kernels, block, slots)));
         live.iter().map(|rows| rows.count_ones() as usize).sum()
     }
 
@@ -125,7 +184,7 @@ impl Lists {
             slots.extend(self.slots(list).iter().copied().filter(|&slot| allowed.contains(slot)));
             offsets.push(slots.len());
         }
-        Self::of(offsets, slots)
+        Self::of(offsets, slots, self.places.len())
     }
 
     /// All rows, list after list.
@@ -137,6 +196,7 @@ impl Lists {
         size_of_val(self.offsets.as_slice())
             + size_of_val(self.slots.as_slice())
             + size_of_val(self.blocks.as_slice())
+            + size_of_val(self.places.as_slice())
     }
 
     pub(crate) fn save(&self, directory: &Path) -> Result<()> {
@@ -156,7 +216,7 @@ impl Lists {
                 format!("offsets do not ascend from 0 to {rows}"),
             ));
         }
-        let lists = Self::of(offsets.into_iter().map(|offset| offset as usize).collect(), slots);
+        let lists = Self::of(offsets.into_iter().map(|offset| offset as usize).collect(), slots, rows);
         let mut seen = vec![false; rows];
         for list in 0..count as u32 {
             let slots = lists.slots(list);
@@ -172,11 +232,17 @@ impl Lists {
     }
 }
 
-/// Which of up to 16 slots may be returned.
-#[inline]
-fn members(kernels: &Kernels, allowed: Option<Bitmap<'_>>, slots: &[u32]) -> u16 {
-    let Some((words, rows)) = allowed.map(|allowed| allowed.words()) else {
-        return u16::MAX >> (BLOCK - slots.len());
-    };
-    (kernels.members)(words, rows, slots)
+impl Filter<'_> {
+    /// Which rows of a block may be returned; `slots` are all of them.
+    #[inline]
+    fn of(&self, kernels: &Kernels, block: u32, slots: &[u32]) -> u16 {
+        match self {
+            Filter::None => u16::MAX >> (BLOCK - slots.len()),
+            Filter::Bitmap(allowed) => {
+                let (words, rows) = allowed.words();
+                (kernels.members)(words, rows, slots)
+            }
+            Filter::Blocks(blocks) => blocks[block as usize],
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use crate::bitmap::Bitmap;
 use crate::coarse::Ranking;
 use crate::kmeans::group;
+use crate::lists::Filter;
 
 /// Lists to scan where a filter leaves the share `s` of the rows, with `t = -log10 s`: `n_probes (1 + 1.6 t - 0.2 t²)`, up to
 /// `t = 4`. The nearest allowed rows lie farther off, in more lists, than the nearest of all; and a list costs less, because
@@ -16,12 +17,14 @@ pub(crate) fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows
 }
 
 /// What all queries of a search share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Probing<'a> {
     pub(crate) k: usize,
     /// Lists that have rows which may be returned.
     pub(crate) n_probes: usize,
     pub(crate) allowed: Option<Bitmap<'a>>,
+    /// The same in the order of the lists.
+    pub(crate) filter: Filter<'a>,
 }
 
 /// What a query may still probe.
