@@ -67,7 +67,7 @@ def test_a_library_keeps_the_parameters_it_was_given(
     params: dict[str, bool], coded: bool, tmp_path: Path
 ) -> None:
     """A manifest from before codes were the default says nothing of them, or that there are none."""
-    rows, dimension = 5_000, 96
+    rows, dimension = 5_000, 128
     vectors = np.random.default_rng(3).standard_normal((rows, dimension)).astype(np.float32)
     settings = EngineSettings(data_dir=tmp_path)
     with open_services(settings) as services:

@@ -312,17 +312,17 @@ def _time(call) -> float:
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 def test_codes_stay_within_the_estimate_and_are_made_again(metric: str, tmp_path: Path) -> None:
-    vectors = rows(5000, 96)
+    vectors = rows(5000, 128)
     if metric == "cosine":
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     brute = next(each for each in plugin.vdb_register_index_types() if each.name == "brute")
     made = build("brute", vectors, metric, codes=True)
     stats = made.stats()
-    assert stats.bytes["codes"] == 5008 * 96
+    assert stats.bytes["codes"] == 5008 * 128
     assert brute.estimate_memory is not None
     assert (
         sum(stats.bytes.values())
-        <= brute.estimate_memory(5000, 96, BruteParams(codes=True))
+        <= brute.estimate_memory(5000, 128, BruteParams(codes=True))
         < 0.3 * vectors.nbytes
     )
     made.save(tmp_path)

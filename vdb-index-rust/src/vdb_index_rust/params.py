@@ -59,7 +59,7 @@ class BruteParams(_Model):
             title="Codes",
             description=(
                 "Keep the rows as int8 codes as well: several times quicker and as exact, for a quarter more memory. "
-                "False does without that memory. Up to 4,096 rows and below 80 dimensions there are none."
+                "False does without that memory. Up to 4,096 rows and below 104 dimensions there are none."
             ),
         ),
     ] = True
@@ -80,7 +80,7 @@ class IvfFlatParams(_Model):
             title="Codes",
             description=(
                 "Keep the rows as int8 codes as well: several times quicker with the same answer, for a quarter more "
-                "memory. Up to 4,096 rows and below 80 dimensions there are none."
+                "memory. Up to 4,096 rows, below 80 dimensions, and where lists hold a few rows each there are none."
             ),
         ),
     ] = True

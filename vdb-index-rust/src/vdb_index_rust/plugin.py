@@ -51,8 +51,8 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             capabilities=Capabilities(exact=True, native_filter=True, deterministic=True, releases_gil=True),
             complexity=Complexity(
                 build="O(n d): one pass over the rows for their norms or codes, none up to 4,096 rows",
-                query="O(m d) for the m <= n rows that the filter allows, over bytes with codes, and O(n / 64) for the filter",
-                space="4 n bytes, nothing under l2; with codes n (d + 12) bytes, 4 n more under l2",
+                query="O(m d) for the m <= n rows that the filter allows, half a byte a dimension with codes, and O(n / 64) for the filter",
+                space="4 n bytes, nothing under l2; with codes n (d + 16) bytes, 4 n more under l2",
             ),
             params=BruteParams,
             search_params=BruteSearchParams,
@@ -67,7 +67,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             complexity=Complexity(
                 build="O(n n_lists d) to assign rows, O(10 min(n, 64 n_lists) n_lists d) to train",
                 query="O(n_lists d + n d n_probes / n_lists)",
-                space="4 n_lists d + 8 n bytes (4 n under l2)",
+                space="5 n_lists d + 8 n bytes and, with codes, n (d + 16); else 4 n more, but for l2",
             ),
             params=IvfFlatParams,
             search_params=IvfFlatSearchParams,
@@ -82,7 +82,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             complexity=Complexity(
                 build="that of ivf_flat and O(n d 2^n_bits) to encode",
                 query="O(n_lists d + d 2^n_bits + n n_subvectors n_probes / n_lists + rerank d)",
-                space="n n_subvectors n_bits / 8 + 4 (n_lists + 2^(n_bits + 1)) d + 8 n bytes",
+                space="n n_subvectors n_bits / 8 + (5 n_lists + 8 2^n_bits) d + 8 n bytes and, with codes, n (d + 16)",
             ),
             params=IvfPqParams,
             search_params=IvfPqSearchParams,

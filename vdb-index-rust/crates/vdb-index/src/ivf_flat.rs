@@ -12,7 +12,7 @@ use crate::bitmap::Bitmap;
 use crate::coarse::{Coarse, ListQuery, Ranking};
 use crate::coded::Coded;
 use crate::error::Result;
-use crate::kernels::{Kernels, PANEL};
+use crate::kernels::{BLOCK, Kernels, PANEL};
 use crate::lists::Lists;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
@@ -113,7 +113,9 @@ impl IvfFlat {
         watch: &Watch<'_>,
     ) -> Result<Self> {
         let norms = Norms::default();
-        let codes = if wanted && basis::pays(rows.rows(), rows.dim()) {
+        // Lists of few rows each would fill blocks with nothing.
+        let full = lists.block_count() * BLOCK <= rows.rows() / 2 * 3;
+        let codes = if wanted && full && basis::pays(rows.rows(), rows.dim()) {
             let order = lists.padded();
             Some(Coded::encode(kernels, coarse.basis(kernels), rows, Some(&order), threads, watch)?)
         } else {

@@ -317,6 +317,8 @@ impl IvfPq {
             let offset = self.coarse.offset(self.kernels, query);
             let distance = |key: f32| {
                 let key = f64::from(key) + f64::from(offset);
+                // Estimates of what is too large for float32 say nothing.
+                let key = if key.is_nan() { f64::INFINITY } else { key };
                 self.metric.distance(if self.metric.is_inner_product() { -key } else { key })
             };
             let mut found: Vec<_> =

@@ -28,12 +28,12 @@ pub(super) static KERNELS: WholeKernels = WholeKernels {
 };
 
 fn assemble(blocks: &Blocks<'_>, picked: &[u32], bytes: &mut Vec<u8>) {
-    bytes.clear();
-    for &block in picked {
+    let of_block = blocks.groups() * 2 * LINE;
+    // What is there is written over, so that nothing needs to be cleared.
+    bytes.resize(picked.len() * of_block, 0);
+    for (at, &block) in picked.iter().enumerate() {
         let lines = blocks.codes(block).as_chunks::<LINE>().0;
-        let start = bytes.len();
-        bytes.resize(start + lines.len() * 2 * LINE, 0);
-        let (pairs, _) = bytes[start..].as_chunks_mut::<{ 2 * LINE }>();
+        let (pairs, _) = bytes[at * of_block..][..of_block].as_chunks_mut::<{ 2 * LINE }>();
         for row in 0..BLOCK {
             let lower = blocks.lower(block * BLOCK as u32 + row as u32).as_chunks::<STEP>().0;
             for ((pair, line), lower) in pairs.iter_mut().zip(lines).zip(lower) {
