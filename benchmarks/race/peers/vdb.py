@@ -32,7 +32,7 @@ class VdbIndex:
         n_lists = index.stats().details.get("n_lists")
         self.axis = Axis(name="n_probes", low=1, high=int(n_lists or 1)) if "n_probes" in parameters else None
         self.others: Mapping[str, Sequence[int]] = (
-            {"rerank": (20, 40, 80, 160, 320)} if "rerank" in parameters else {}
+            {"rerank": (20, 40, 60, 80, 120, 160, 240, 320)} if "rerank" in parameters else {}
         )
 
     def use(
