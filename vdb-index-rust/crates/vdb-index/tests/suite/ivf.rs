@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use vdb_index::{
-    Bitmap, Error, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, NO_SLOT, Neighbours,
+    Bitmap, Brute, Error, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, NO_SLOT, Neighbours,
     Observer, Unobserved,
 };
 
@@ -284,6 +284,36 @@ fn damaged_files_are_refused_or_harmless() {
             let mut bytes = whole.clone();
             state = state.wrapping_mul(6364136223846793005).wrapping_add(99);
             let place = (state >> 33) as usize % bytes.len();
+#[test]
+fn any_number_of_threads_places_and_probes_is_an_answer_or_an_error() {
+    // Enough queries for every way to split them; more threads than a product of counts can hold.
+    let fixture = Fixture::random(8, 300, 40, 60);
+    let (rows, queries) = (fixture.rows(), fixture.queries());
+    let exact = Brute::build_coded(rows, Metric::L2, 1 << 62, &Unobserved).unwrap();
+    let (lists, codes) = (flat(&fixture, Metric::L2, None), pq(&fixture, Metric::L2, 4));
+    for k in [1, 400] {
+        for threads in [0, 1, 1 << 62, usize::MAX] {
+            for probes in [None, Some(0), Some(usize::MAX)] {
+                let all = exact.search(rows, queries, k, None, threads).unwrap();
+                assert_same(&all, &exact.search(rows, queries, k, None, 1).unwrap(), "brute");
+                let of_lists = lists.search(rows, queries, k, None, probes, threads).unwrap();
+                assert_same(&of_lists, &lists.search(rows, queries, k, None, probes, 1).unwrap(), "ivf_flat");
+                for rerank in [None, Some(0), Some(usize::MAX)] {
+                    let found = codes.search(rows, queries, k, None, probes, rerank, threads).unwrap();
+                    assert!(hits(&found).iter().all(|&count| count == k.min(300)));
+                }
+            }
+        }
+    }
+    // 2^40 places and more: no machine has that memory.
+    for k in [1 << 40, 1 << 60, usize::MAX] {
+        let refused = |found: vdb_index::Result<Neighbours>| matches!(found, Err(Error::Shape { .. }));
+        assert!(refused(exact.search(rows, queries, k, None, 1)));
+        assert!(refused(lists.search(rows, queries, k, None, None, 1)));
+        assert!(refused(codes.search(rows, queries, k, None, None, None, 1)));
+    }
+}
+
             if round % 4 == 0 {
                 bytes.truncate(place);
             } else {
