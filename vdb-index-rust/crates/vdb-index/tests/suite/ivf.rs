@@ -273,6 +273,11 @@ fn damaged_files_are_refused_or_harmless() {
     pq(&fixture, Metric::L2, 4).save(source.path()).unwrap();
     let mut state = 1u64;
     for entry in std::fs::read_dir(source.path()).unwrap() {
+    let options = IvfPqOptions { n_lists: Some(0), ..IvfPqOptions::default() };
+    assert_eq!(build(options).unwrap_err().to_string(), "n_lists: expected at least 1, received 0");
+    let options = IvfFlatOptions { n_lists: Some(0), ..IvfFlatOptions::default() };
+    let error = IvfFlat::build(fixture.rows(), Metric::L2, options, 1, &Unobserved).unwrap_err();
+    assert!(matches!(error, Error::Parameter { name: "n_lists", .. }));
         let name = entry.unwrap().file_name();
         let whole = std::fs::read(source.path().join(&name)).unwrap();
         for round in 0..400 {
