@@ -423,7 +423,7 @@ fn values_that_are_no_numbers_cost_order_and_nothing_else() {
                     if !name.ends_with(".npy") || Npy::of(whole).descr != "<f4" {
                         continue;
                     }
-                    for value in special.iter().take(if rows > 1000 { 3 } else { special.len() }) {
+                    for value in special.iter().take(if cfg!(miri) || rows > 1000 { 3 } else { special.len() }) {
                         for step in [1, dim - 1, 7 * dim] {
                             let mut npy = Npy::of(whole);
                             let places = npy.data.chunks_mut(4).skip(1).step_by(step);

@@ -49,7 +49,8 @@ pub struct Specimen {
 impl Specimen {
     pub fn new(kind: Kind, metric: Metric, rows: usize, dim: usize) -> Self {
         // Enough queries for every way in which a batch is searched.
-        let fixture = Fixture::clustered(8, rows, dim, 50, 9);
+        let queries = if cfg!(miri) { 17 } else { 50 };
+        let fixture = Fixture::clustered(8, rows, dim, queries, 9);
         let directory = tempfile::tempdir().unwrap();
         let matrix = fixture.rows();
         match kind {
