@@ -205,6 +205,15 @@ def test_every_number_is_an_answer_or_refused(name: str, metric: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_more_threads_than_can_be_counted_with_are_few(name: str) -> None:
+    made = build(name, rows(4200, 104), threads=2**62)
+    assert "codes" in {part.split()[-1] for part in made.stats()["bytes"]}
+    for queries in (rows(1, 104), rows(60, 104)):
+        for threads in (2**62, 2**63, MOST):
+            check(made.search(queries, 5, None, threads), len(queries), 5, np.arange(4200))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_more_places_than_memory_are_refused(name: str) -> None:
     made = build(name, rows())
     for k in (2**45, 2**60, 2**62, 2**63, MOST):
