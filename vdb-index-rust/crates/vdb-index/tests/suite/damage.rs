@@ -325,15 +325,33 @@ fn what_was_saved_opens_and_what_is_missing_is_named() {
 }
 
 #[test]
-fn a_folder_in_place_of_a_file_is_an_error() {
+fn what_is_no_file_or_endless_is_damage() {
     let specimen = Specimen::new(Kind::Pq(4), Metric::L2, 70, 5);
     for (name, whole) in &specimen.files {
         let path = specimen.path().join(name);
+        let told = |what: &str| {
+            let error = survive(&specimen, &[]).unwrap_err();
+            assert!(
+                matches!(error, Error::Damaged { .. }) && error.to_string().contains(name),
+                "{what}: {error}"
+            );
+        };
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(matches!(survive(&specimen, &[]), Err(Error::Io { .. })), "{name}");
+        told("a folder");
         std::fs::remove_dir(&path).unwrap();
+        #[cfg(all(unix, not(miri)))]
+        {
+            std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+            told("a device");
+            std::fs::remove_file(&path).unwrap();
+        }
         std::fs::write(&path, whole).unwrap();
+        // A file with a hole: a terabyte that takes no room.
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        told("a terabyte");
+        std::fs::write(&path, whole).unwrap();
+        survive(&specimen, &[]).unwrap();
     }
 }
 
@@ -408,6 +426,31 @@ fn parameters_that_lie_are_refused() {
     }
 }
 
+/// Every row lies in one list, once, and lists begin where the ones before them end.
+#[test]
+fn lists_that_are_no_permutation_are_refused() {
+    let specimen = Specimen::new(Kind::Flat, Metric::L2, 70, 5);
+    let refused = |name: &str, at: usize, value: u64| {
+        let (name, whole) = specimen.files.iter().find(|file| file.0 == name).unwrap();
+        let mut npy = Npy::of(whole);
+        let (width, value) = (npy.width(), value.to_le_bytes());
+        let place = &mut npy.data[at * width..][..width];
+        if place != &value[..width] {
+            place.copy_from_slice(&value[..width]);
+            let error = survive(&specimen, &[(name, Some(&npy.bytes()))]).unwrap_err();
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        }
+    };
+    for at in (0..70).step_by(if cfg!(miri) { 23 } else { 1 }) {
+        for slot in (0..70).step_by(3).chain([69, 70, 71, u64::from(u32::MAX)]) {
+            refused("slots.npy", at, slot);
+        }
+    }
+    let inside = (1..9).flat_map(|at| [71, 1 << 32, 1 << 63, u64::MAX].map(|value| (at, value)));
+    let ends = [(0, 1), (0, u64::MAX), (9, 0), (9, 69), (9, 71), (9, (1 << 32) + 70)];
+    inside.chain(ends).for_each(|(at, value)| refused("offsets.npy", at, value));
+}
+
 /// No value of a float array is refused, and none costs a row.
 #[test]
 fn values_that_are_no_numbers_cost_order_and_nothing_else() {
@@ -423,7 +466,9 @@ fn values_that_are_no_numbers_cost_order_and_nothing_else() {
                     if !name.ends_with(".npy") || Npy::of(whole).descr != "<f4" {
                         continue;
                     }
-                    for value in special.iter().take(if cfg!(miri) || rows > 1000 { 3 } else { special.len() }) {
+                    for value in
+                        special.iter().take(if cfg!(miri) || rows > 1000 { 3 } else { special.len() })
+                    {
                         for step in [1, dim - 1, 7 * dim] {
                             let mut npy = Npy::of(whole);
                             let places = npy.data.chunks_mut(4).skip(1).step_by(step);
