@@ -446,6 +446,22 @@ fn lists_that_are_no_permutation_are_refused() {
             refused("slots.npy", at, slot);
         }
     }
+    // Two rows of a list that change places: no row is missing, but a list is out of order.
+    let values = |name: &str| -> Vec<u64> {
+        let npy = Npy::of(&specimen.files.iter().find(|file| file.0 == name).unwrap().1);
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
+        npy.data.chunks(npy.width()).map(number).collect()
+    };
+    let starts = values("offsets.npy");
+    let (name, whole) = specimen.files.iter().find(|file| file.0 == "slots.npy").unwrap();
+    let inner: Vec<usize> = (1..70).filter(|&at| !starts.contains(&(at as u64))).collect();
+    assert!(inner.len() > 40);
+    for at in inner {
+        let mut npy = Npy::of(whole);
+        npy.data[(at - 1) * 4..(at + 1) * 4].rotate_left(4);
+        let error = survive(&specimen, &[(name, Some(&npy.bytes()))]).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
     let inside = (1..9).flat_map(|at| [71, 1 << 32, 1 << 63, u64::MAX].map(|value| (at, value)));
     let ends = [(0, 1), (0, u64::MAX), (9, 0), (9, 69), (9, 71), (9, (1 << 32) + 70)];
     inside.chain(ends).for_each(|(at, value)| refused("offsets.npy", at, value));
