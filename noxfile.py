@@ -93,7 +93,7 @@ nox.options.sessions = ["lint", "tests"]
 DISTRIBUTIONS = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
 RUST = ROOT / "vdb-index-rust"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-NOT_SOURCES = {"target", "tests", "__pycache__", "dist", "build", ".pytest_cache", ".hypothesis"}
+NOT_SOURCES = {"target", "tests", "fuzz", "__pycache__", "dist", "build", ".pytest_cache", ".hypothesis"}
 CLEAN = {"PYTHONPATH": None, "PYTHONHOME": None, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
@@ -325,6 +325,124 @@ def rust(session: nox.Session) -> None:
         "cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings", external=True
     )
     session.run("cargo", "test", "--workspace", "--locked", external=True)
+
+
+@nox.session
+def safety(session: nox.Session) -> None:
+    """Hunt undefined behaviour: sanitizer, valgrind, Miri, damaged files and fuzzing; ``-- N`` takes N times as long (1).
+
+    What this machine cannot run is named, with what it takes; see docs/explanation/safety.md.
+    """
+    _require_rust()
+    times = int(session.posargs[0]) if session.posargs else 1
+    missing: list[str] = []
+    with session.chdir(RUST):
+        _sanitize(session, times, missing)
+        _miri(session, missing)
+        _fuzz(session, times, missing)
+    for reason in missing:
+        session.warn(reason)
+
+
+def _toolchain() -> tuple[str, Path]:
+    """The host's target, and the folder of the libraries that come with the compiler for it."""
+    told = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    host = told.split("host: ", 1)[1].split("\n", 1)[0]
+    root = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True).stdout
+    return host, Path(root.strip()) / "lib" / "rustlib" / host / "lib"
+
+
+def _sanitizer(missing: list[str], what: str) -> dict[str, str] | None:
+    """What a stable compiler needs for AddressSanitizer, whose runtime comes with it on most systems."""
+    _, libraries = _toolchain()
+    if not any(libraries.glob("*rustc*_rt.asan.*")):
+        missing.append(
+            f"Not run: {what}. This toolchain has no AddressSanitizer: rustup default stable (Linux, macOS)"
+        )
+        return None
+    return {
+        "RUSTC_BOOTSTRAP": "1",  # the flag is unstable, the compiler is the one that everything else is built with
+        "RUSTFLAGS": "-Zsanitizer=address",
+        # A request beyond all memory is refused as it is without the sanitizer.
+        "ASAN_OPTIONS": "allocator_may_return_null=1:detect_stack_use_after_return=1",
+    }
+
+
+def _sanitize(session: nox.Session, times: int, missing: list[str]) -> None:
+    """The tests under AddressSanitizer with this CPU's kernels, and the kernels' under valgrind with those it knows."""
+    host, _ = _toolchain()
+    rounds = {"VDB_DAMAGE_ROUNDS": str(16 * times), "PROPTEST_CASES": str(256 * times)}
+    command = ["cargo", "test", "--package", "vdb-index", "--locked"]
+    if asan := _sanitizer(missing, "the tests under AddressSanitizer"):
+        folder = {"CARGO_TARGET_DIR": str(CACHE / "asan")}
+        session.run(*command, "--target", host, external=True, env={**asan, **rounds, **folder})
+    if shutil.which("valgrind") is None:
+        missing.append("Not run: the kernels under valgrind. sudo apt install valgrind (Linux)")
+        return
+    variable = f"CARGO_TARGET_{host.upper().replace('-', '_')}_RUNNER"
+    runner = "valgrind --quiet --error-exitcode=9 --exit-on-first-error=yes --leak-check=no"
+    few = {"PROPTEST_CASES": str(8 * times), variable: runner}
+    # valgrind tells the tests that the CPU has what valgrind itself knows: AVX2, not AVX-512.
+    session.run(*command, "--lib", "--", "kernels::", "codes::", external=True, env=few)
+
+
+def _miri(session: nox.Session, missing: list[str]) -> None:
+    """The scalar twins and the loaders under Miri, which finds what no run shows, and knows few intrinsics."""
+    for toolchain in ([], ["+nightly"]):
+        probe = ["cargo", *toolchain, "miri", "--version"]
+        if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            break
+    else:
+        missing.append(
+            "Not run: Miri. rustup toolchain install nightly --component miri --component rust-src"
+        )
+        return
+    command = ["cargo", *toolchain, "miri", "test", "--package", "vdb-index", "--locked"]
+    environment = {"MIRIFLAGS": "-Zmiri-disable-isolation", "PROPTEST_CASES": "2"}
+    modules = ("kernels", "npy", "bitmap", "matrix", "pool", "huge", "shortlist", "codes")
+    session.run(*command, "--lib", "--", *(f"{name}::" for name in modules), external=True, env=environment)
+    session.run(*command, "--test", "suite", "--", "damage::", external=True, env=environment)
+
+
+def _fuzz(session: nox.Session, times: int, missing: list[str]) -> None:
+    """Half a minute, or many of them, of libFuzzer over the files of an index; what it learns is kept for the next run."""
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        missing.append("Not run: libFuzzer, which needs a C++ compiler. sudo apt install g++")
+        return
+    if (asan := _sanitizer(missing, "libFuzzer")) is None:
+        return
+    host, _ = _toolchain()
+    coverage = [
+        "-Cpasses=sancov-module",
+        "-Cllvm-args=-sanitizer-coverage-level=4",
+        "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+        "-Cllvm-args=-sanitizer-coverage-pc-table",
+        "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    ]
+    flags = " ".join([asan["RUSTFLAGS"], *coverage, "--cfg fuzzing"])
+    environment = {**asan, "RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(CACHE / "fuzz")}
+    fuzz = RUST / "fuzz"
+    with session.chdir(fuzz):
+        build = ("cargo", "build", "--release", "--locked", "--target", host)
+        session.run(*build, external=True, env=environment)
+        programs = CACHE / "fuzz" / host / "release"
+        corpus, seeds, artifacts = (fuzz / "corpus" / "load", fuzz / "corpus" / "seeds", fuzz / "artifacts")
+        for folder in (corpus, artifacts):
+            folder.mkdir(parents=True, exist_ok=True)
+        session.run(str(programs / "seeds"), str(seeds), external=True, env=asan)
+        session.run(
+            str(programs / "load"),
+            str(corpus),
+            str(seeds),
+            f"-max_total_time={30 * times}",
+            "-max_len=20000",
+            "-len_control=0",
+            "-timeout=10",
+            "-malloc_limit_mb=64",
+            f"-artifact_prefix={artifacts}{os.sep}",
+            external=True,
+            env=asan,
+        )
 
 
 @nox.session

@@ -141,6 +141,7 @@ impl Brute {
         if k == 0 {
             return Ok(result);
         }
+        let threads = pool::sensible(threads);
         let decide = Scan::deciding(self.kernels, self.metric, rows);
         let block = (PLACES / k).clamp(PANEL, 1 << 16);
         let numbers: Vec<u32> = (0..queries.rows() as u32).collect();

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::basis::{self, Basis};
 use crate::centroids::{Centroids, TOGETHER};
 use crate::clustering::cluster;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::{CodedQuery, Kernels};
 use crate::kmeans::{Closeness, Training};
 use crate::lists::Lists;
@@ -57,6 +57,9 @@ pub(crate) struct ListQuery<'a> {
 
 impl Coarse {
     /// Train centroids and put every row into the list of its nearest one.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] when no list is asked for; [`Error::Cancelled`].
     pub(crate) fn build(
         kernels: &'static Kernels,
         rows: Matrix<'_>,
@@ -66,6 +69,13 @@ impl Coarse {
         threads: usize,
         watch: &Watch<'_>,
     ) -> Result<(Self, Lists)> {
+        if n_lists == Some(0) {
+            return Err(Error::Parameter {
+                name: "n_lists",
+                expected: "at least 1".to_owned(),
+                received: "0".to_owned(),
+            });
+        }
         let count = n_lists.unwrap_or_else(|| default_lists(rows.rows())).min(rows.rows());
         if count == 0 {
             let coarse = Self::new(kernels, metric, rows.dim(), 0, Vec::new())?;

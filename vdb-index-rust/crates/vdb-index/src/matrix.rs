@@ -2,11 +2,15 @@
 
 use crate::error::{Error, Result};
 
+/// What fits a row; more than any index can use.
+const MAX_DIM: usize = 1 << 24;
+
 /// Rows of float32 in memory that somebody else owns.
 ///
 /// # Invariants
-/// `data.len() >= (rows - 1) * stride + offset + dim` when there are rows, `1 <= dim <= stride`, and
-/// `rows < u32::MAX`, so that a slot fits 32 bits and `0xFFFF_FFFF` is free to mean "no slot".
+/// `data.len() >= (rows - 1) * stride + offset + dim` when there are rows, `1 <= dim <= stride`, `dim <= 2^24` (rows
+/// that are not there may have any length, and an index keeps vectors of that length), and `rows < u32::MAX`, so that a
+/// slot fits 32 bits and `0xFFFF_FFFF` is free to mean "no slot".
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -20,10 +24,14 @@ impl<'a> Matrix<'a> {
     /// View `data` as `rows` rows of `dim` values, one after the other.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the sizes do not agree, `dim` is 0, or there are too many rows for 32-bit slots.
+    /// [`Error::Shape`] when the sizes do not agree, `dim` is 0 or above 16,777,216, or there are too many rows for
+    /// 32-bit slots.
     pub fn new(data: &'a [f32], rows: usize, dim: usize) -> Result<Self> {
         if dim == 0 {
             return Err(shape("vectors", "at least one dimension", "dimension 0"));
+        }
+        if dim > MAX_DIM {
+            return Err(shape("vectors", "at most 16,777,216 dimensions", &format!("dimension {dim}")));
         }
         if rows >= u32::MAX as usize {
             return Err(shape("vectors", "fewer than 4,294,967,295 rows", &format!("{rows} rows")));
@@ -88,6 +96,8 @@ mod tests {
         assert!(Matrix::new(&[], 0, 3).is_ok());
         assert!(Matrix::new(&[], 0, 0).is_err());
         assert!(Matrix::new(&[], usize::MAX, 2).is_err());
+        assert!(Matrix::new(&[], 0, 1 << 24).is_ok());
+        assert!(Matrix::new(&[], 0, (1 << 24) + 1).is_err());
     }
 
     #[test]

@@ -108,8 +108,13 @@ pub fn read<T: Element, const DIMENSIONS: usize>(path: &Path) -> Result<([usize;
         std::io::ErrorKind::UnexpectedEof => damaged("the file ends too early".to_owned()),
         _ => Error::Io { path: path.to_owned(), source },
     };
+    // Asked before it is opened: a pipe would wait for a writer.
+    let metadata = std::fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() {
+        return Err(damaged("not a regular file".to_owned()));
+    }
+    let size = metadata.len();
     let mut file = File::open(path).map_err(io)?;
-    let size = file.metadata().map_err(io)?.len();
     let mut start = [0; 8];
     file.read_exact(&mut start).map_err(io)?;
     if &start[..6] != MAGIC {

@@ -1,7 +1,7 @@
 //! Work for a given number of threads. Results never depend on how many there are.
 //!
 //! Threads live for one call: starting one costs some 20 µs, which a search that asks for several can afford, and
-//! nothing is left running behind the caller's back.
+//! nothing is left running behind the caller's back. A thread that the system refuses is done without.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +10,14 @@ use std::thread;
 /// Threads that this process may run at once.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// More threads than any machine has cores for; what is asked for beyond is a mistake.
+const MOST: usize = 1024;
+
+/// So many threads as it makes sense to split work for: at least one.
+pub(crate) fn sensible(threads: usize) -> usize {
+    threads.clamp(1, MOST)
 }
 
 /// Run `task(0) .. task(tasks - 1)` on up to `threads` threads and return the results in task order.
@@ -29,7 +37,9 @@ pub fn map<T: Send>(threads: usize, tasks: usize, task: impl Fn(usize) -> T + Sy
         }
     };
     let mut results = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(tasks)).map(|_| scope.spawn(work)).collect();
+        let others: Vec<_> = (1..sensible(threads).min(tasks))
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
         let mut results = work();
         for other in others {
             match other.join() {
@@ -57,7 +67,7 @@ pub fn chunks_mut<T: Send>(
         }
         return;
     }
-    let workers = threads.min(data.len().div_ceil(chunk));
+    let workers = sensible(threads).min(data.len().div_ceil(chunk));
     let queue = Mutex::new(data.chunks_mut(chunk).enumerate());
     let work = || {
         loop {
@@ -69,7 +79,9 @@ pub fn chunks_mut<T: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..workers {
-            scope.spawn(work);
+            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });
@@ -92,5 +104,16 @@ mod tests {
             assert_eq!(data, (0..103).collect::<Vec<_>>());
         }
         assert!(map(4, 0, |i| i).is_empty());
+    }
+
+    #[test]
+    fn nobody_gets_more_threads_than_make_sense() {
+        use std::collections::HashSet;
+        let seen = Mutex::new(HashSet::new());
+        let note = || _ = seen.lock().unwrap().insert(thread::current().id());
+        assert_eq!(map(usize::MAX, 3000, |i| (note(), i).1), (0..3000).collect::<Vec<_>>());
+        chunks_mut(usize::MAX, &mut [0u8; 3000], 1, |_, _| note());
+        assert!(seen.into_inner().unwrap().len() <= 2 * MOST);
+        assert_eq!([0, 1, MOST, usize::MAX].map(sensible), [1, 1, MOST, MOST]);
     }
 }

@@ -23,17 +23,18 @@ impl Neighbours {
     /// Room for `queries * k` places, all padding.
     ///
     /// # Errors
-    /// [`Error::Shape`] when so much cannot be addressed.
+    /// [`Error::Shape`] when so much cannot be addressed or had.
     pub(crate) fn empty(queries: usize, k: usize) -> Result<Self> {
-        let places =
-            queries.checked_mul(k).filter(|&places| places <= isize::MAX as usize / 8).ok_or_else(|| {
-                Error::Shape {
-                    what: "queries and k",
-                    expected: "a result that fits memory".to_owned(),
-                    received: format!("{queries} queries with {k} places each"),
-                }
-            })?;
-        Ok(Self { slots: vec![NO_SLOT; places], distances: vec![f32::INFINITY; places], k })
+        let room = || {
+            let places = queries.checked_mul(k)?;
+            Some((filled(places, NO_SLOT)?, filled(places, f32::INFINITY)?))
+        };
+        let (slots, distances) = room().ok_or_else(|| Error::Shape {
+            what: "queries and k",
+            expected: "a result that fits memory".to_owned(),
+            received: format!("{queries} queries with {k} places each"),
+        })?;
+        Ok(Self { slots, distances, k })
     }
 
     /// Both rows of places of each query, for threads to fill.
@@ -43,6 +44,14 @@ impl Neighbours {
         }
         self.slots.chunks_exact_mut(self.k).zip(self.distances.chunks_exact_mut(self.k)).collect()
     }
+}
+
+/// `count` times `value`; `None` where there is no memory for it, which `vec!` would end the process for.
+fn filled<T: Copy>(count: usize, value: T) -> Option<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).ok()?;
+    values.resize(count, value);
+    Some(values)
 }
 
 /// Order in float64, NaN last, ties to the smaller slot; write the first places of one query.

@@ -12,6 +12,8 @@ use crate::metric::Metric;
 /// Version of the layout of files; a reader refuses others by name.
 const VERSION: u32 = 1;
 const NAME: &str = "index.json";
+/// Ours have 200 bytes; anything much longer is not read.
+const LONGEST: u64 = 1 << 16;
 
 /// The content of `index.json`; `P` is what the algorithm chose.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,11 +44,16 @@ impl<P: Serialize + DeserializeOwned> Header<P> {
     /// Read it, and check that it is about this algorithm over these rows.
     pub(crate) fn load(directory: &Path, kind: &str, metric: Metric, rows: Matrix<'_>) -> Result<Self> {
         let path = directory.join(NAME);
-        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+        let io = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => damaged(directory, NAME, "the file is missing"),
             std::io::ErrorKind::InvalidData => damaged(directory, NAME, "not UTF-8"),
             _ => Error::Io { path: path.clone(), source },
-        })?;
+        };
+        let metadata = std::fs::metadata(&path).map_err(io)?;
+        if !metadata.is_file() || metadata.len() > LONGEST {
+            return Err(damaged(directory, NAME, format!("not a regular file of at most {LONGEST} bytes")));
+        }
+        let text = std::fs::read_to_string(&path).map_err(io)?;
         // The version comes first: another one may have other fields.
         #[derive(Deserialize)]
         struct Version {

@@ -57,7 +57,8 @@ impl Fixture {
     }
 }
 
-fn next(state: &mut u64) -> u64 {
+/// A number below 2^31.
+pub fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
     *state >> 33
 }

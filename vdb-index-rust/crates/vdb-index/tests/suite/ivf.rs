@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use vdb_index::{
-    Bitmap, Error, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, NO_SLOT, Neighbours,
+    Bitmap, Brute, Error, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, NO_SLOT, Neighbours,
     Observer, Unobserved,
 };
 
@@ -266,43 +266,6 @@ fn other_rows_or_another_metric_are_refused() {
 }
 
 #[test]
-fn damaged_files_are_refused_or_harmless() {
-    // Whatever byte is changed or cut off: an error, or an index whose searches stay inside of the rows.
-    let fixture = Fixture::random(8, 70, 5, 2);
-    let source = tempfile::tempdir().unwrap();
-    pq(&fixture, Metric::L2, 4).save(source.path()).unwrap();
-    let mut state = 1u64;
-    for entry in std::fs::read_dir(source.path()).unwrap() {
-        let name = entry.unwrap().file_name();
-        let whole = std::fs::read(source.path().join(&name)).unwrap();
-        for round in 0..400 {
-            let directory = tempfile::tempdir().unwrap();
-            for other in std::fs::read_dir(source.path()).unwrap() {
-                let other = other.unwrap();
-                std::fs::copy(other.path(), directory.path().join(other.file_name())).unwrap();
-            }
-            let mut bytes = whole.clone();
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(99);
-            let place = (state >> 33) as usize % bytes.len();
-            if round % 4 == 0 {
-                bytes.truncate(place);
-            } else {
-                bytes[place] = bytes[place].wrapping_add((state >> 20) as u8 | 1);
-            }
-            std::fs::write(directory.path().join(&name), &bytes).unwrap();
-            match IvfPq::load(directory.path(), fixture.rows(), Metric::L2, true) {
-                Ok(index) => {
-                    let found =
-                        index.search(fixture.rows(), fixture.queries(), 3, None, None, None, 1).unwrap();
-                    assert!(found.slots.iter().all(|&slot| slot < 70));
-                }
-                Err(error) => assert!(matches!(error, Error::Damaged { .. }), "{error:?}"),
-            }
-        }
-    }
-}
-
-#[test]
 fn parameters_out_of_range_name_the_range() {
     let fixture = Fixture::random(8, 90, 6, 1);
     let build = |options| IvfPq::build(fixture.rows(), Metric::L2, options, 1, &Unobserved);
@@ -310,9 +273,44 @@ fn parameters_out_of_range_name_the_range() {
     assert_eq!(error.to_string(), "n_bits: expected 4 or 8, received 5");
     let error = build(IvfPqOptions { n_subvectors: Some(7), ..IvfPqOptions::default() }).unwrap_err();
     assert!(error.to_string().contains("1 to 6"), "{error}");
+    let options = IvfPqOptions { n_lists: Some(0), ..IvfPqOptions::default() };
+    assert_eq!(build(options).unwrap_err().to_string(), "n_lists: expected at least 1, received 0");
+    let options = IvfFlatOptions { n_lists: Some(0), ..IvfFlatOptions::default() };
+    let error = IvfFlat::build(fixture.rows(), Metric::L2, options, 1, &Unobserved).unwrap_err();
+    assert!(matches!(error, Error::Parameter { name: "n_lists", .. }));
     for n_subvectors in 1..=6 {
         let options = IvfPqOptions { n_subvectors: Some(n_subvectors), ..IvfPqOptions::default() };
         assert_eq!(build(options).unwrap().n_subvectors(), n_subvectors);
+    }
+}
+
+#[test]
+fn any_number_of_threads_places_and_probes_is_an_answer_or_an_error() {
+    // Enough queries for every way to split them; more threads than a product of counts can hold.
+    let fixture = Fixture::random(8, 300, 40, 60);
+    let (rows, queries) = (fixture.rows(), fixture.queries());
+    let exact = Brute::build_coded(rows, Metric::L2, 1 << 62, &Unobserved).unwrap();
+    let (lists, codes) = (flat(&fixture, Metric::L2, None), pq(&fixture, Metric::L2, 4));
+    for k in [1, 400] {
+        for threads in [0, 1, 1 << 62, usize::MAX] {
+            for probes in [None, Some(0), Some(usize::MAX)] {
+                let all = exact.search(rows, queries, k, None, threads).unwrap();
+                assert_same(&all, &exact.search(rows, queries, k, None, 1).unwrap(), "brute");
+                let of_lists = lists.search(rows, queries, k, None, probes, threads).unwrap();
+                assert_same(&of_lists, &lists.search(rows, queries, k, None, probes, 1).unwrap(), "ivf_flat");
+                for rerank in [None, Some(0), Some(usize::MAX)] {
+                    let found = codes.search(rows, queries, k, None, probes, rerank, threads).unwrap();
+                    assert!(hits(&found).iter().all(|&count| count == k.min(300)));
+                }
+            }
+        }
+    }
+    // 2^40 places and more: no machine has that memory.
+    for k in [1 << 40, 1 << 60, usize::MAX] {
+        let refused = |found: vdb_index::Result<Neighbours>| matches!(found, Err(Error::Shape { .. }));
+        assert!(refused(exact.search(rows, queries, k, None, 1)));
+        assert!(refused(lists.search(rows, queries, k, None, None, 1)));
+        assert!(refused(codes.search(rows, queries, k, None, None, None, 1)));
     }
 }
 
