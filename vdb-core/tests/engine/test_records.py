@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdb_core.engine.records import RecordFile, RecordSelection, created_at_of, finish, parse, start
+from vdb_core.engine.records import RecordFile, RecordSelection, created_at_of, finish, parse, shown, start
 from vdb_core.errors import SnapshotDamaged
 
 if TYPE_CHECKING:
@@ -58,3 +58,55 @@ def test_the_time_of_creation_is_read_in_place() -> None:
     record = record_of("x", 'a"}')
     assert created_at_of(record) == b"2026-11-22T07:49:58.123456Z"
     assert parse(record)["updated_at"] == "2027-01-01T00:00:00.000000Z"
+
+
+HOSTILE = st.sampled_from(
+    [
+        '","text":"',
+        ',"metadata":',
+        ',"revision":7',
+        "\\",
+        '"',
+        ",",
+        '{"id":"',
+        ',"text":null,"metadata":{}',
+        "\\u0022",
+    ]
+)
+strings = st.lists(st.one_of(texts, HOSTILE), max_size=4).map("".join)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | strings,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(strings, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    strings,
+    st.none() | strings,
+    st.none() | strings,
+    st.dictionaries(strings | st.sampled_from(["text", "revision", "metadata", "id"]), values, max_size=4),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_an_answer_shows_is_cut_exactly(
+    chunk_id: str,
+    document_id: str | None,
+    text: str | None,
+    metadata: dict[str, object],
+    with_text: bool,
+    with_metadata: bool,
+) -> None:
+    head = start(chunk_id, document_id, text, metadata)
+    record = finish(head, 12, b"2026-11-22T07:49:58.123456Z", b"2027-01-01T00:00:00.000000Z")
+    expected: dict[str, object] = {"id": chunk_id, "document_id": document_id}
+    if with_text:
+        expected["text"] = text
+    if with_metadata:
+        expected["metadata"] = metadata
+    assert json.loads(shown(record, text=with_text, metadata=with_metadata) + b"}") == expected
+    # JSON says nothing of order and blanks: whoever wrote it, it is read.
+    row = json.loads(record)
+    for other in (json.dumps(row), json.dumps(dict(reversed(row.items())), separators=(",", ":"))):
+        cut = shown(other.encode(), text=with_text, metadata=with_metadata)
+        assert json.loads(cut + b"}") == expected

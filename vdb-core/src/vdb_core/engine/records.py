@@ -5,7 +5,7 @@ A record is one line::
     {"id":…,"document_id":…,"text":…,"metadata":{…},"revision":7,"created_at":"…Z","updated_at":"…Z"}
 
 The part before ``,"revision"`` is made before a write is queued; the rest when it is committed. Kept as bytes, a
-row costs its length and nothing more, and an answer needs to parse only the rows it returns.
+row costs its length and nothing more, and an answer is cut from the records of the rows it returns (see ``shown``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ChunkRecord", "RecordFile", "RecordSelection", "created_at_of", "finish", "parse", "start"]
+__all__ = [
+    "ChunkRecord",
+    "RecordFile",
+    "RecordSelection",
+    "created_at_of",
+    "finish",
+    "parse",
+    "shown",
+    "start",
+]
 
 _SELECTED: Final = 4096
 _NEWLINE: Final = 10
@@ -68,6 +77,30 @@ def created_at_of(record: bytes) -> bytes:
 def parse(record: bytes) -> ChunkRecord:
     """Parse a record."""
     return cast("ChunkRecord", orjson.loads(record))
+
+
+def shown(record: bytes, *, text: bool, metadata: bool) -> bytes:
+    """Cut out of a record what an answer shows: JSON of an object that still lacks its closing brace.
+
+    ::
+
+        {"id":…,"document_id":…  ,"text":…  ,"metadata":{…}  ,"revision":7,"created_at":…,"updated_at":…}
+                                 ^at_text   ^at_metadata     ^at_revision
+
+    Exact, whatever the strings hold: within a string a quote is escaped, so ``,"text":`` is a member of an object and
+    no part of a text; before it come ids only, and behind ``,"revision":`` a number and times only. A record that is
+    written in another way (JSON leaves order and blanks open) is parsed.
+    """
+    at_text = record.find(b',"text":')
+    at_metadata = record.find(b',"metadata":', at_text)
+    at_revision = record.rfind(b',"revision":')
+    if not (0 < at_text < at_metadata < at_revision and record.startswith(b'{"id":"')):
+        row = parse(record)
+        names = ["id", "document_id", *(["text"] if text else []), *(["metadata"] if metadata else [])]
+        return orjson.dumps({name: row[name] for name in names})[:-1]
+    if text:
+        return record[: at_revision if metadata else at_metadata]
+    return record[:at_text] + record[at_metadata:at_revision] if metadata else record[:at_text]
 
 
 @final
@@ -142,8 +175,8 @@ class RecordFile:
         return len(self._ends) - 1
 
     def __getitem__(self, row: int) -> bytes:
-        line = self._text[int(self._ends[row]) + 1 : int(self._ends[row + 1])]
-        return line.removesuffix(b",")
+        begin, end = self._ends[row : row + 2].tolist()
+        return self._text[begin + 1 : end].removesuffix(b",")
 
     def __iter__(self) -> Iterator[bytes]:
         for begin in range(0, len(self), _SELECTED):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, cast, final
 import numpy as np
 
 from vdb_core.domain import check_matrix
-from vdb_core.engine.records import parse
-from vdb_core.engine.search import Found, Request, find
+from vdb_core.engine.costs import Stopwatch
+from vdb_core.engine.search import Found, Plan, Request, find, is_filter_known, plan
 from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
 from vdb_core.filters import parse_filter
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import known_fields, object_of, raise_faults
+from vdb_core.services.hits import Hits, score_of
 from vdb_core.services.results import SearchAnswer, WouldBlock
 from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
 
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from vdb_core.engine.core import Engine
-    from vdb_core.engine.state import LibraryState, Row
+    from vdb_core.engine.state import LibraryState
     from vdb_core.filters import Filter
-    from vdb_core.indexes import Metric
     from vdb_core.repository import Entry
 
 __all__ = ["QUERY_FIELDS", "QueryService"]
@@ -46,11 +46,15 @@ QUERY_FIELDS: Final = (
 _KNOWN_FIELDS: Final = frozenset(QUERY_FIELDS)
 _INCLUDABLE: Final = ("text", "metadata", "embedding")
 _DEFAULT_INCLUDE: Final = ("text", "metadata")
-_INLINE_MS: Final = 2.0
-"""A library whose searches take longer on average is not searched without waiting."""
-_INLINE_NUMBERS: Final = 8_000_000
-"""Nor is one that nobody searched yet and that holds more numbers (rows times dimension)."""
-_AVERAGE: Final = 0.2
+_INLINE_S: Final = 0.001
+"""A search that takes longer is not made without waiting: whoever asks so has others to serve meanwhile."""
+_NUMBER_S: Final = 0.25e-9
+"""What reading a number takes at most, for a kind of search that nobody made yet: it may have to read them all."""
+_HIT_S: Final = 4e-6
+_SHOWN_NUMBER_S: Final = 0.1e-6
+"""What a hit, and a number of an embedding that is shown, take to read and to write out."""
+_FILTERED_ROW_S: Final = 20e-9
+"""What a filter takes a row, where none was tried yet."""
 _BATCH_ROWS: Final = 1_024
 
 
@@ -267,8 +271,6 @@ class QueryService:
         self, entry: Entry, vectors: NDArray[np.float32], query: _Query, *, wait: bool, threads: int
     ) -> list[SearchAnswer]:
         state = cast("LibraryState", entry.state)
-        if not wait and not self._cheap(state):
-            raise WouldBlock("The search takes long.")
         answers: list[SearchAnswer] = []
         for begin in range(0, len(vectors), _BATCH_ROWS):
             part = vectors[begin : begin + _BATCH_ROWS]
@@ -278,18 +280,44 @@ class QueryService:
             try:
                 if state.removed:
                     raise LibraryNotFound(f"No library has the id {entry.id!r}.")
-                answers.extend(self._search(state, part, query, started, threads))
+                answers.extend(self._search(state, part, query, started, threads, wait=wait))
             finally:
                 entry.lock.release_read()
         return answers
 
-    def _cheap(self, state: LibraryState) -> bool:
-        if state.search_ms:
-            return state.search_ms <= _INLINE_MS
-        return sum(block.rows * block.vectors.shape[1] for block in state.blocks()) <= _INLINE_NUMBERS
+    def _plan(self, state: LibraryState, request: Request, query: _Query, *, wait: bool) -> Plan:
+        """Plan a search; without ``wait`` raises ``WouldBlock`` where it is going to take long, planning included."""
+        wanted = request.filter
+        if wanted is None or is_filter_known(state, wanted):
+            planned = plan(state, request)
+        else:
+            rows = sum(block.rows for block in state.blocks())
+            expected = state.costs.expected("filter")
+            if not wait and (rows * _FILTERED_ROW_S if expected is None else expected) > _INLINE_S:
+                raise WouldBlock("The filter is new, and going through the rows takes long.")
+            watch = Stopwatch()
+            planned = plan(state, request)
+            state.costs.learn("filter", watch.seconds())
+        if not wait:
+            expected = state.costs.expected(planned.kind)
+            if expected is None:
+                expected = planned.numbers * _NUMBER_S
+            shown = _HIT_S
+            if "embedding" in query.include:
+                shown += _SHOWN_NUMBER_S * query.vector.shape[1]
+            if expected + shown * min(request.k, planned.matches) > _INLINE_S:
+                raise WouldBlock("The search takes long.")
+        return planned
 
     def _search(
-        self, state: LibraryState, vectors: NDArray[np.float32], query: _Query, started: float, threads: int
+        self,
+        state: LibraryState,
+        vectors: NDArray[np.float32],
+        query: _Query,
+        started: float,
+        threads: int,
+        *,
+        wait: bool,
     ) -> list[SearchAnswer]:
         active = state.active
         params = query.params
@@ -297,35 +325,42 @@ class QueryService:
             # The index was swapped for one of another type between the check and the lock.
             raise ValidationFailed.at("/params", f"the active index is now of type {active.type.name!r}")
         request = Request(k=query.k, filter=query.filter, params=params, threads=threads)
-        found = find(state, self._engine.kernel, vectors, request)
+        planned = self._plan(state, request, query, wait=wait)
+        watch = Stopwatch()
+        found = find(state, self._engine.kernel, vectors, request, planned)
         searched = time.perf_counter()
-        elapsed = 1000.0 * (searched - started) / max(1, len(vectors))
-        state.search_ms += _AVERAGE * (elapsed - state.search_ms) if state.search_ms else elapsed
-        name = active.type.name if active is not None else self._serving(state)
+        if len(vectors) == 1 and threads == 1:
+            state.costs.learn(planned.kind, watch.seconds())
+        index: dict[str, object] = {
+            "type": active.type.name if active is not None else self._serving(state),
+            "exact": found.exact,
+        }
         warnings = [*state.warnings, *found.warnings]
-        answers: list[SearchAnswer] = []
-        for at in range(len(vectors)):
-            answer = SearchAnswer(
-                hits=_hits(state, found, at, query),
-                index={"type": name, "exact": found.exact},
-                revision=state.info["revision"],
-                warnings=warnings,
-            )
-            if query.explain:
-                answer.explain = {
-                    "route": found.route,
-                    "matches": found.matches,
-                    "base_rows": 0 if state.base is None else state.base.rows,
-                    "delta_rows": state.delta_rows,
-                    "dead_rows": state.dead_rows,
-                    "segments": len(state.delta),
-                    "search_ms": round(1000.0 * (searched - started), 4),
-                }
-            answers.append(answer)
+        explain: dict[str, object] | None = None
+        if query.explain:
+            explain = {
+                "route": found.route,
+                "matches": found.matches,
+                "base_rows": 0 if state.base is None else state.base.rows,
+                "delta_rows": state.delta_rows,
+                "dead_rows": state.dead_rows,
+                "segments": len(state.delta),
+                "search_ms": round(1000.0 * (searched - started), 4),
+            }
+        every = [_hits(state, found, at, query) for at in range(len(vectors))]
         took = round(1000.0 * (time.perf_counter() - started), 4)
-        for answer in answers:
-            answer.took_ms = took
-        return answers
+        revision = state.info["revision"]
+        return [
+            SearchAnswer(
+                hits=hits,
+                index=index,
+                revision=revision,
+                warnings=warnings,
+                took_ms=took,
+                explain=None if explain is None else explain.copy(),
+            )
+            for hits in every
+        ]
 
     def _serving(self, state: LibraryState) -> str:
         """The type that serves while there is no index over the base."""
@@ -348,41 +383,21 @@ def _include(value: object, pointer: str, faults: list[Fault]) -> tuple[str, ...
     return tuple(cast("Sequence[str]", chosen))
 
 
-def score_of(distance: float, metric: Metric) -> tuple[float, float]:
-    """Score (higher is closer) and distance (smaller is closer) in the form of the REST contract."""
-    if metric == "cosine":
-        # Rounding of stored unit rows may leave the interval by 1e-7.
-        distance = min(2.0, max(0.0, distance))
-        return 1.0 - distance, distance
-    if metric == "dot":
-        return -distance, distance
-    root = float(np.sqrt(distance))
-    return -root, root
-
-
-def _hits(state: LibraryState, found: Found, at: int, query: _Query) -> list[dict[str, object]]:
-    hits: list[dict[str, object]] = []
-    metric = state.info["metric"]
-    with_text, with_metadata = "text" in query.include, "metadata" in query.include
-    with_embedding = "embedding" in query.include
-    for candidate, raw in zip(found.candidates[at].tolist(), found.distances[at].tolist(), strict=True):
-        score, distance = score_of(raw, metric)
-        if query.min_score is not None and score < query.min_score:
-            break
-        block, slot = found.blocks[candidate >> 32], candidate & 0xFFFFFFFF
-        record = parse(block.records[slot])
-        hit: dict[str, object] = {
-            "id": record["id"],
-            "document_id": record["document_id"],
-            "score": score,
-            "distance": distance,
-        }
-        if with_text:
-            hit["text"] = record["text"]
-        if with_metadata:
-            hit["metadata"] = record["metadata"]
-        if with_embedding:
-            row: Row = state.row(int(block.ids[slot]))
-            hit["embedding"] = row.embedding().tolist()
-        hits.append(hit)
-    return hits
+def _hits(state: LibraryState, found: Found, at: int, query: _Query) -> Hits:
+    metric, least = state.info["metric"], query.min_score
+    numbers = [score_of(raw, metric) for raw in found.distances[at]]
+    candidates = found.candidates[at]
+    if least is not None:
+        candidates = candidates[: sum(score >= least for score, _ in numbers)]
+        numbers = numbers[: len(candidates)]
+    rows = [(found.blocks[one >> 32], one & 0xFFFFFFFF) for one in candidates]
+    embeddings: list[list[float]] | None = None
+    if "embedding" in query.include:
+        embeddings = [state.row(int(block.ids[slot])).embedding().tolist() for block, slot in rows]
+    return Hits(
+        [block.records[slot] for block, slot in rows],
+        numbers,
+        text="text" in query.include,
+        metadata="metadata" in query.include,
+        embeddings=embeddings,
+    )

@@ -14,10 +14,11 @@ from vdb_core.persistence.npy import read_npy_bytes
 from vdb_server.chunks.multipart import FormReader, boundary_of
 from vdb_server.chunks.schemas import BulkForm, ChunksUpsert, UpsertView
 from vdb_server.errors import HttpProblem
+from vdb_server.middleware.headers import header
 from vdb_server.state import services_of, settings_of
 from vdb_server.wire.calls import commit
 from vdb_server.wire.describe import body, json_content, problems, schema_ref
-from vdb_server.wire.json_body import check_json_type, parse_object
+from vdb_server.wire.json_body import check_json_type, parse_object, read_body
 from vdb_server.wire.parameters import LibraryId, flag, single_values
 from vdb_server.wire.replies import dump, json_response
 
@@ -162,9 +163,9 @@ def bulk_options(query_string: bytes) -> bool:
 )
 async def upsert(request: Request, library_id: LibraryId) -> Response:
     """Create or replace chunks, all of them or none."""
-    check_json_type(request.headers.get("content-type"))
+    check_json_type(header(request.scope, b"content-type"))
     single_values(request.scope["query_string"], frozenset())
-    raw = await request.body()
+    raw = await read_body(request)
     services, max_depth = services_of(request), settings_of(request).max_json_depth
     result = await commit(start_upsert, services, library_id, raw, max_depth=max_depth)
     return json_response(result.to_json())

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import orjson
+from starlette.requests import ClientDisconnect
 
 from vdb_core.errors import Fault, ValidationFailed
 from vdb_server.errors import HttpProblem
@@ -24,6 +25,7 @@ __all__ = [
     "in_thread_if_big",
     "parse_json",
     "parse_object",
+    "read_body",
     "read_object",
     "read_optional_object",
 ]
@@ -84,6 +86,24 @@ async def in_thread_if_big(raw: bytes, work: Callable[[], T]) -> T:
     if len(raw) < PARSE_IN_THREAD_BYTES:
         return work()
     return await asyncio.to_thread(work)
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a request's body; what came in one piece is not copied.
+
+    Raises:
+        ClientDisconnect: the client went away.
+    """
+    message = await request.receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return message.get("body", b"")
+    pieces: list[bytes] = []
+    while message["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(pieces)
+        message = await request.receive()
+    raise ClientDisconnect
 
 
 async def read_object(request: Request) -> dict[str, object]:
