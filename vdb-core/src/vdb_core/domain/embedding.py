@@ -96,7 +96,7 @@ def plain_row(row: object, dimension: int) -> NDArray[np.float32] | None:
             return None
         try:
             wide = np.frombuffer(struct.pack(f"{dimension}d", *numbers))
-        except OverflowError:
+        except (struct.error, OverflowError):
             return None
     elif isinstance(row, np.ndarray) and row.dtype == np.float32 and row.shape == (dimension,):
         wide = cast("NDArray[np.float32]", row).astype(np.float64)
@@ -131,8 +131,8 @@ def embedding_from_b64(value: object, pointer: str) -> tuple[NDArray[np.float32]
 def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Divide each row ``[n, dim]`` by its length.
 
-    Computed in float64, each row scaled by its largest magnitude first, so that no square overflows or vanishes
-    whatever the type of the rows. The same row gives the same bits wherever it stands.
+    Computed in float64, which holds the square of every float32: no square overflows or vanishes. Rows of float64 are
+    scaled by their largest magnitude first. The same row gives the same bits wherever it stands.
 
     Returns:
         Unit rows, float32 ``[n, dim]``, and lengths, float64 ``[n]``. A row of zeros stays one, with length 0.
@@ -142,15 +142,16 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
     norms = np.zeros(rows, dtype=np.float64)
     if length == 0:
         return unit, norms
-    if rows == 1:
+    if rows == 1 and matrix.dtype != np.float64:
         norms[0] = _normalize_row(matrix[0], unit[0])
         return unit, norms
     step = max(1, _BLOCK_BYTES // (8 * length))
     for begin in range(0, rows, step):
         block = matrix[begin : begin + step].astype(np.float64)
-        scale = np.abs(block).max(axis=1)
-        divisor = np.where(scale > 0, scale, 1.0)[:, np.newaxis]
-        block /= divisor
+        scale = np.ones(len(block))
+        if matrix.dtype == np.float64:
+            scale = np.abs(block).max(axis=1)
+            block /= np.where(scale > 0, scale, 1.0)[:, np.newaxis]
         scaled = np.sqrt(np.add.reduce(block * block, axis=1))
         norms[begin : begin + step] = scaled * scale
         block /= np.where(scaled > 0, scaled, 1.0)[:, np.newaxis]
@@ -161,15 +162,11 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
 def _normalize_row(row: NDArray[np.floating], unit: NDArray[np.float32]) -> float:
     """Write one row's unit vector and return its length: the same steps, and bits, without the arrays around them."""
     wide = row.astype(np.float64)
-    scale = float(np.maximum.reduce(np.abs(wide)))
-    if scale == 0:
-        unit[:] = wide
-        return 0.0
-    wide /= scale
-    scaled = math.sqrt(np.add.reduce(wide * wide))
-    wide /= scaled
+    norm = math.sqrt(np.add.reduce(wide * wide))
+    if norm > 0:
+        wide /= norm
     unit[:] = wide
-    return scaled * scale
+    return norm
 
 
 @final

@@ -326,7 +326,7 @@ class QueryService:
             raise ValidationFailed.at("/params", f"the active index is now of type {active.type.name!r}")
         request = Request(k=query.k, filter=query.filter, params=params, threads=threads)
         planned = self._plan(state, request, query, wait=wait)
-        watch = Stopwatch()
+        watch = Stopwatch(state.costs.expected(planned.kind))
         found = find(state, self._engine.kernel, vectors, request, planned)
         searched = time.perf_counter()
         if len(vectors) == 1 and threads == 1:
