@@ -18,6 +18,7 @@ from vdb_server.middleware.headers import header
 from vdb_server.state import services_of, settings_of
 from vdb_server.wire.calls import commit
 from vdb_server.wire.describe import body, json_content, problems, schema_ref
+from vdb_server.wire.embeddings import parse_rows
 from vdb_server.wire.json_body import check_json_type, parse_object, read_body
 from vdb_server.wire.parameters import LibraryId, flag, single_values
 from vdb_server.wire.replies import dump, json_response
@@ -36,7 +37,7 @@ _FIELDS: Final = ("chunks", "create_documents")
 
 def start_upsert(services: Services, library_id: str, raw: bytes, *, max_depth: int) -> Future[UpsertResult]:
     """Parse the body of an upsert and hand its rows to the core."""
-    given = parse_object(raw, max_depth=max_depth)
+    given = parse_rows(raw, max_depth=max_depth)
     unknown = [
         Fault(f"/{name.replace('~', '~0').replace('/', '~1')}", f"unknown field; known: {', '.join(_FIELDS)}")
         for name in given
