@@ -23,7 +23,7 @@ __all__ = ["measure"]
 
 _CLIENTS: Final = 4
 _JSON_PART: Final = 500
-_NPY_PART: Final = 5_000
+_NPY_PART: Final = 2_000
 _CHROMA_ROWS: Final = 4_000
 _CHROMA_PART: Final = 500
 

@@ -83,13 +83,13 @@ def _parse_apart(raw: bytes, max_depth: int) -> dict[str, object] | None:
 def _spans(raw: bytes) -> list[tuple[int, int]]:
     """Where arrays under the key stand; none where anything is unusual.
 
-    A quote within a string has a backslash before it, so a key that has none is a key.
+    What looks like one and is none, the end of a longer key, keeps its mark in the wrong place.
     """
     spans: list[tuple[int, int]] = []
     at = raw.find(_KEY)
     while at >= 0:
         opened = _ARRAY.match(raw, at)
-        if opened is None or raw[at - 1 : at] == b"\\":
+        if opened is None:
             return []
         begin = opened.end() - 1
         end = raw.find(b"]", begin) + 1
