@@ -46,6 +46,9 @@ def test_a_file_reads_as_memory_does(tmp_path: Path, count: int, ending: bytes) 
     assert len(file) == count
     assert list(file) == records
     assert [file[at] for at in range(0, count, 7)] == records[::7]
+    backwards = list(range(count))[::-1]
+    assert file.many(backwards) == records[::-1]
+    assert file.many(backwards[:5]) == records[::-1][:5]
 
 
 @pytest.mark.parametrize("text", [b"", b"[", b"{}", b"[\n{}\n", b"[\n{}]", b"\n[]\n\n\n", b"[\n1,\n2\n}"])

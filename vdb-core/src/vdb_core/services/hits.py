@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING, final, overload
 
 import orjson
 
-from vdb_core.engine.records import parse, shown
+from vdb_core.engine.records import RecordFile, parse, shown
 
 if TYPE_CHECKING:
+    from vdb_core.engine.search import Found
+    from vdb_core.engine.state import LibraryState
     from vdb_core.indexes import Metric
 
-__all__ = ["Hits", "score_of"]
+__all__ = ["Hits", "hits_of", "read_records", "scores_of"]
 
 
-def score_of(distance: float, metric: Metric) -> tuple[float, float]:
-    """Score (higher is closer) and distance (smaller is closer) in the form of the REST contract."""
-    if metric == "cosine":
-        # Rounding of stored unit rows may leave the interval by 1e-7.
-        distance = min(2.0, max(0.0, distance))
-        return 1.0 - distance, distance
+def scores_of(distances: list[float], metric: Metric) -> list[tuple[float, float]]:
+    """Scores (higher is closer) and distances (smaller is closer) in the form of the REST contract, of ascending ones."""
     if metric == "dot":
-        return -distance, distance
-    root = math.sqrt(distance)
-    return -root, root
+        return [(-distance, distance) for distance in distances]
+    if metric == "l2":
+        roots = map(math.sqrt, distances)
+        return [(-root, root) for root in roots]
+    if distances and (distances[0] < 0.0 or distances[-1] > 2.0):
+        # Rounding of stored unit rows may leave the interval by 1e-7.
+        distances = [min(2.0, max(0.0, distance)) for distance in distances]
+    return [(1.0 - distance, distance) for distance in distances]
 
 
 @final
@@ -112,3 +115,55 @@ class Hits(Sequence[dict[str, object]]):
                 row = orjson.dumps(embeddings[at])
                 pieces.append(b'%b,"score":%a,"distance":%a,"embedding":%b}' % (head, score, distance, row))
         return b"[" + b",".join(pieces) + b"]"
+
+
+def read_records(found: Found) -> dict[int, bytes]:
+    """The records of all hits of a batch, by candidate, each read once."""
+    slots: dict[int, list[int]] = {}
+    for one in {one for row in found.candidates for one in row}:
+        slots.setdefault(one >> 32, []).append(one & 0xFFFFFFFF)
+    records: dict[int, bytes] = {}
+    for number, some in slots.items():
+        high, held = number << 32, found.blocks[number].records
+        read = held.many(some) if isinstance(held, RecordFile) else [held[slot] for slot in some]
+        records.update(zip([high | slot for slot in some], read, strict=True))
+    return records
+
+
+def hits_of(
+    state: LibraryState,
+    found: Found,
+    at: int,
+    *,
+    include: Sequence[str],
+    min_score: float | None,
+    known: dict[int, bytes] | None,
+) -> Hits:
+    """The hits of one query of a call. Call under the library's read lock.
+
+    Args:
+        state: the library.
+        found: what was found.
+        at: which query of the call.
+        include: what hits show: ``text``, ``metadata``, ``embedding``.
+        min_score: cuts off hits below.
+        known: records of all candidates, where they were read together.
+    """
+    numbers = scores_of(found.distances[at], state.info["metric"])
+    candidates = found.candidates[at]
+    if min_score is not None:
+        candidates = candidates[: sum(score >= min_score for score, _ in numbers)]
+        numbers = numbers[: len(candidates)]
+    rows = [(found.blocks[one >> 32], one & 0xFFFFFFFF) for one in candidates]
+    embeddings: list[list[float]] | None = None
+    if "embedding" in include:
+        embeddings = [state.row(int(block.ids[slot])).embedding().tolist() for block, slot in rows]
+    return Hits(
+        [block.records[slot] for block, slot in rows]
+        if known is None
+        else [known[one] for one in candidates],
+        numbers,
+        text="text" in include,
+        metadata="metadata" in include,
+        embeddings=embeddings,
+    )

@@ -10,12 +10,12 @@ import numpy as np
 
 from vdb_core.domain import check_matrix
 from vdb_core.engine.costs import Stopwatch
-from vdb_core.engine.search import Found, Plan, Request, find, is_filter_known, plan
+from vdb_core.engine.search import Plan, Request, find, is_filter_known, plan
 from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
 from vdb_core.filters import parse_filter
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import known_fields, object_of, raise_faults
-from vdb_core.services.hits import Hits, score_of
+from vdb_core.services.hits import hits_of, read_records
 from vdb_core.services.results import SearchAnswer, WouldBlock
 from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
 
@@ -347,7 +347,11 @@ class QueryService:
                 "segments": len(state.delta),
                 "search_ms": round(1000.0 * (searched - started), 4),
             }
-        every = [_hits(state, found, at, query) for at in range(len(vectors))]
+        known = read_records(found) if len(vectors) > 1 else None
+        every = [
+            hits_of(state, found, at, include=query.include, min_score=query.min_score, known=known)
+            for at in range(len(vectors))
+        ]
         took = round(1000.0 * (time.perf_counter() - started), 4)
         revision = state.info["revision"]
         return [
@@ -381,23 +385,3 @@ def _include(value: object, pointer: str, faults: list[Fault]) -> tuple[str, ...
         if one not in _INCLUDABLE
     )
     return tuple(cast("Sequence[str]", chosen))
-
-
-def _hits(state: LibraryState, found: Found, at: int, query: _Query) -> Hits:
-    metric, least = state.info["metric"], query.min_score
-    numbers = [score_of(raw, metric) for raw in found.distances[at]]
-    candidates = found.candidates[at]
-    if least is not None:
-        candidates = candidates[: sum(score >= least for score, _ in numbers)]
-        numbers = numbers[: len(candidates)]
-    rows = [(found.blocks[one >> 32], one & 0xFFFFFFFF) for one in candidates]
-    embeddings: list[list[float]] | None = None
-    if "embedding" in query.include:
-        embeddings = [state.row(int(block.ids[slot])).embedding().tolist() for block, slot in rows]
-    return Hits(
-        [block.records[slot] for block, slot in rows],
-        numbers,
-        text="text" in query.include,
-        metadata="metadata" in query.include,
-        embeddings=embeddings,
-    )
