@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vdb_core.engine.costs import Costs, Stopwatch
+from vdb_core.errors import ValidationFailed
 from vdb_core.services import WouldBlock
 
 if TYPE_CHECKING:
@@ -20,17 +21,22 @@ if TYPE_CHECKING:
 def test_an_average_follows_and_kinds_are_bounded() -> None:
     costs = Costs()
     assert costs.expected("a") is None
-    costs.learn("a", 1.0)
-    assert costs.expected("a") == 1.0
+    costs.learn("a", 0.002)
+    assert costs.expected("a") == 0.002
     for _ in range(60):
-        costs.learn("a", 0.001)
+        costs.learn("a", 0.0001)
     expected = costs.expected("a")
     assert expected is not None
-    assert expected == pytest.approx(0.001, rel=0.01)
+    assert expected == pytest.approx(0.0001, rel=0.01)
+    # Held up once for a second, it is still cheap; always slow, it is not.
+    costs.learn("a", 1.0)
+    expected = costs.expected("a")
+    assert expected is not None
+    assert expected == pytest.approx(0.00088, rel=0.05)
     for kind in range(1000):
-        costs.learn(kind, 1.0)
+        costs.learn(kind, 0.001)
     assert costs.expected("a") is None
-    assert costs.expected(999) == 1.0
+    assert costs.expected(999) == 0.001
     assert sum(costs.expected(kind) is not None for kind in range(1000)) == 256
 
 
@@ -86,3 +92,22 @@ def test_what_shows_much_or_filters_anew_is_not_done_without_waiting(
     assert services.queries.search("lib", filtered).hits
     # Its bitmap is known now.
     assert services.queries.search("lib", filtered, wait=False).hits
+
+
+def test_parameters_that_only_equal_known_ones_are_looked_at_anew(opener: Callable[..., Services]) -> None:
+    services = opener()
+    services.libraries.create({"id": "lib", "name": "lib", "index": {"type": "half"}}).result()
+    rows = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    services.libraries.upsert_chunks("lib", [{"id": str(n)} for n in range(20)], vectors=rows).result()
+    query = {"embedding": rows[0].tolist(), "k": 3}
+    for _ in range(2):
+        assert services.queries.search("lib", {**query, "params": {"effort": 1}}).hits
+        for wrong in (
+            {"effort": "x"},
+            {"effort": None},
+            {"effort": [1]},
+            {"other": 1},
+            {"effort": 1, "other": 1},
+        ):
+            with pytest.raises(ValidationFailed, match="params"):
+                services.queries.search("lib", {**query, "params": wrong})

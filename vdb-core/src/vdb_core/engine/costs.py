@@ -20,6 +20,8 @@ _WEIGHT: Final = 0.2
 _KINDS: Final = 256
 _STALL_S: Final = 0.02
 _CERTAIN_S: Final = 0.0004
+_MOST_S: Final = 0.004
+"""More than this counts as this: slow is slow, and one search that was held up must not outweigh twenty that were not."""
 
 
 @final
@@ -38,6 +40,7 @@ class Costs:
 
     def learn(self, kind: Hashable, seconds: float) -> None:
         """Count one search in."""
+        seconds = min(seconds, _MOST_S)
         known = self._seconds.get(kind)
         if known is not None:
             self._seconds[kind] = known + _WEIGHT * (seconds - known)

@@ -57,6 +57,8 @@ class Request:
     k: int
     filter: Filter | None
     params: BaseModel | None
+    params_text: str | None = None
+    """The parameters as text, by which searches are told apart that take different times."""
     threads: int = 1
 
 
@@ -128,7 +130,7 @@ def plan(state: LibraryState, request: Request) -> Plan:
         parts=parts,
         matches=matches,
         numbers=sum(part.count * part.block.vectors.shape[1] for part in parts),
-        kind=(request.k.bit_length(), None if request.params is None else repr(request.params), share, few),
+        kind=(request.k.bit_length(), request.params_text, share, few),
     )
 
 

@@ -13,9 +13,9 @@ from vdb_core.engine.costs import Stopwatch
 from vdb_core.engine.search import Plan, Request, find, is_filter_known, plan
 from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
 from vdb_core.filters import parse_filter
-from vdb_core.plugins import validate_params
 from vdb_core.services.checks import known_fields, object_of, raise_faults
 from vdb_core.services.hits import hits_of, read_records
+from vdb_core.services.known_params import KnownParams
 from vdb_core.services.results import SearchAnswer, WouldBlock
 from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
 
@@ -65,6 +65,7 @@ class _Query:
     k: int
     filter: Filter | None
     params: BaseModel | None
+    params_text: str | None
     include: tuple[str, ...]
     min_score: float | None
     explain: bool
@@ -76,6 +77,7 @@ class QueryService:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._known_params = KnownParams()
 
     def search(self, library_id: str, query: Mapping[str, object], *, wait: bool = True) -> SearchAnswer:
         """Answer one query.
@@ -116,7 +118,7 @@ class QueryService:
             key = (
                 one.k,
                 one.filter,
-                repr(one.params),
+                one.params_text,
                 one.include,
                 one.min_score,
                 one.explain,
@@ -228,6 +230,7 @@ class QueryService:
             faults.append(Fault(f"{pointer}/explain", f"expected true or false; received {explain!r}"))
         wanted = None
         params: BaseModel | None = None
+        params_text: str | None = None
         try:
             if body.get("filter") is not None:
                 wanted = parse_filter(
@@ -240,7 +243,8 @@ class QueryService:
             faults.extend(error.faults)
         try:
             if body.get("params") is not None:
-                params = self._params(cast("LibraryState", entry.state), body["params"], f"{pointer}/params")
+                state = cast("LibraryState", entry.state)
+                params, params_text = self._params(state, body["params"], f"{pointer}/params")
         except ValidationFailed as error:
             faults.extend(error.faults)
         raise_faults(faults)
@@ -249,13 +253,16 @@ class QueryService:
             k=cast("int", k),
             filter=None if wanted is None or wanted.matches_everything else wanted,
             params=params,
+            params_text=params_text,
             include=include,
             min_score=cast("float | None", min_score),
             explain=explain is True,
         )
 
-    def _params(self, state: LibraryState, given: object, pointer: str) -> BaseModel | None:
-        """Search parameters for the index that serves now, or that will once there is something to index."""
+    def _params(
+        self, state: LibraryState, given: object, pointer: str
+    ) -> tuple[BaseModel | None, str | None]:
+        """Search parameters for the index that serves now, or that will once there is something to index; as text too."""
         active = state.active
         kind = (
             active.type
@@ -264,8 +271,8 @@ class QueryService:
         )
         if kind is None:
             # The type is not installed: its parameters cannot be checked, and the answer carries the warning.
-            return None
-        return validate_params(kind.search_params, given, pointer)
+            return None, None
+        return self._known_params.read(kind.search_params, given, pointer)
 
     def _answer(
         self, entry: Entry, vectors: NDArray[np.float32], query: _Query, *, wait: bool, threads: int
@@ -324,7 +331,9 @@ class QueryService:
         if params is not None and active is not None and not isinstance(params, active.type.search_params):
             # The index was swapped for one of another type between the check and the lock.
             raise ValidationFailed.at("/params", f"the active index is now of type {active.type.name!r}")
-        request = Request(k=query.k, filter=query.filter, params=params, threads=threads)
+        request = Request(
+            k=query.k, filter=query.filter, params=params, params_text=query.params_text, threads=threads
+        )
         planned = self._plan(state, request, query, wait=wait)
         watch = Stopwatch(state.costs.expected(planned.kind))
         found = find(state, self._engine.kernel, vectors, request, planned)
