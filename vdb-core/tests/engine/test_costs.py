@@ -48,6 +48,26 @@ def test_waiting_for_the_processor_is_no_cost_but_a_stall_is() -> None:
     assert watch.seconds() > 0.03
 
 
+def test_a_cheap_search_that_was_held_up_is_a_reason_to_look_closer_and_no_more() -> None:
+    costs = Costs()
+    costs.learn("a", 0.0002)
+    for _ in range(5):
+        watch = Stopwatch(costs.expected("a"))
+        time.sleep(0.03)
+        costs.learn("a", watch.seconds())
+    # Three were taken for what they may have been, the rest for the stalls that they were.
+    expected = costs.expected("a")
+    assert expected is not None
+    assert 0.001 < expected < 0.004
+    costs.learn("b", 0.0002)
+    watch = Stopwatch(costs.expected("b"))
+    time.sleep(0.03)
+    costs.learn("b", watch.seconds())
+    expected = costs.expected("b")
+    assert expected is not None
+    assert expected < 0.0004
+
+
 def test_a_slow_start_is_not_held_against_a_library(opener: Callable[..., Services]) -> None:
     services = opener()
     services.libraries.create({"id": "lib", "name": "lib"}).result()

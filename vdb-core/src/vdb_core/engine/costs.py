@@ -20,6 +20,7 @@ _WEIGHT: Final = 0.2
 _KINDS: Final = 256
 _STALL_S: Final = 0.02
 _CERTAIN_S: Final = 0.0004
+_DOUBTFUL_S: Final = 0.0008
 _MOST_S: Final = 0.004
 """More than this counts as this: slow is slow, and one search that was held up must not outweigh twenty that were not."""
 
@@ -56,7 +57,8 @@ class Stopwatch:
     """Measures what this thread spends from now on.
 
     Asking for processor time is a system call, asking for the time is none: where a search is known to be far from
-    the border between cheap and slow, the clock is enough, for it shows no less than the processor does.
+    the border between cheap and slow, the clock is enough, for it shows no less than the processor does. What it shows
+    beyond doubt is a reason to ask the next ones more closely, and no more.
     """
 
     __slots__ = ("_clock", "_processor")
@@ -73,4 +75,6 @@ class Stopwatch:
         What takes long without the processor reads rows from a disk: on the event loop nobody else would be served.
         """
         clock = time.perf_counter() - self._clock
-        return clock if clock > _STALL_S or self._processor is None else time.thread_time() - self._processor
+        if self._processor is None:
+            return min(clock, _DOUBTFUL_S)
+        return clock if clock > _STALL_S else time.thread_time() - self._processor
