@@ -12,24 +12,36 @@ from server_kit import FULL, ServerProcess, wait_until_quiet
 import vdb_sdk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 DIMENSION = 384
 
 
+LIMIT = 1.5 if FULL else 1.55
+"""Resident memory beside an empty server's, in units of the float32 data; what is promised is 1.6.
+
+What a server loads with its first library, 15 MB or so, weighs more where there are fewer rows.
+"""
+
+
 def test_memory_of_a_brute_library_is_little_more_than_its_vectors(tmp_path: Path) -> None:
-    """200,000 x 384 with short texts and three metadata keys a row: at most 1.6 times the float32 data."""
+    """200,000 x 384 with short texts and three metadata keys a row: at most 1.5 times the float32 data.
+
+    Its codes included, after every row was read, and after folds that made all of it anew: what the allocators keep of
+    them counts.
+    """
     rows = 200_000 if FULL else 120_000
     random = np.random.default_rng(0)
     with ServerProcess(tmp_path / "data") as server, vdb_sdk.connect(server.url) as client:
         client.libraries()
         empty = server.resident
         library = client.create_library("memory", id="memory", index="brute")
-        for begin in range(0, rows, 2_000):
-            numbers = range(begin, begin + 2_000)
+
+        def write(numbers: Sequence[int]) -> None:
             library.upsert(
                 ids=[f"chunk-{n}" for n in numbers],
-                embeddings=random.standard_normal((2_000, DIMENSION)).astype(np.float32),
+                embeddings=random.standard_normal((len(numbers), DIMENSION)).astype(np.float32),
                 texts=[f"a short text of a few words, number {n}" for n in numbers],
                 metadatas=[
                     {
@@ -40,17 +52,38 @@ def test_memory_of_a_brute_library_is_little_more_than_its_vectors(tmp_path: Pat
                     for n in numbers
                 ],
             )
-        wait_until_quiet(library)
-        # Every page of the vectors is touched, and each kind of filter is used.
-        for n in range(20):
-            query = random.standard_normal(DIMENSION).astype(np.float32)
-            assert len(library.search(query, k=10).hits) == 10
-            assert library.search(query, k=10, filter={"lang": "en", "year": {"$gte": 2010}}).hits
-            assert len(library.search(query, filter={"page": f"https://example.org/{n}"}).hits) == 1
-        used = server.resident - empty
-        data = rows * DIMENSION * 4
-        print(f"\n{rows} rows: {used / 1e6:.0f} MB for {data / 1e6:.0f} MB of float32: {used / data:.2f}")
-        assert used <= 1.6 * data
+
+        def check(when: str) -> None:
+            status = wait_until_quiet(library)
+            for n in range(20):
+                query = random.standard_normal(DIMENSION).astype(np.float32)
+                assert len(library.search(query, k=10).hits) == 10
+                assert library.search(query, k=10, filter={"lang": "en", "year": {"$gte": 2010}}).hits
+                assert len(library.search(query, filter={"page": f"https://example.org/{n}"}).hits) == 1
+            searched = server.resident - empty
+            # Codes spare a search most of the rows: an export reads every one of them.
+            library.export(tmp_path / "all.tar").unlink()
+            used = server.resident - empty
+            data = rows * DIMENSION * 4
+            print(
+                f"\n{rows} rows, {when}: {used / 1e6:.0f} MB for {data / 1e6:.0f} MB of float32: {used / data:.3f} "
+                f"({searched / data:.3f} before every row was read)"
+            )
+            # Otherwise this would measure less than it says: a page that nobody read is not resident.
+            base = (status.rows - status.delta_rows) * DIMENSION * 4
+            assert server.resident_of_files >= base
+            assert max(used, searched) <= LIMIT * data
+
+        for begin in range(0, rows, 2_000):
+            write(range(begin, begin + 2_000))
+        check("loaded")
+        for fold in range(1, 4):
+            numbers: list[int] = random.permutation(rows)[: rows // 8].tolist()
+            for begin in range(0, len(numbers), 1_500):
+                write(numbers[begin : begin + 1_500])
+            library.build_index()
+            check(f"made anew {fold} times")
+        assert client.library("memory").info().index.params == {}
 
 
 def test_overwriting_rows_costs_no_memory_and_no_disk(tmp_path: Path) -> None:

@@ -60,3 +60,25 @@ def test_an_older_directory_opens(version: str, tmp_path: Path) -> None:
         hits = services.queries.search("Cosine", filtered).hits
         assert {hit["id"] for hit in hits} == {f"chunk/{n}" for n in alive if n % 3 == 1 and n % 2 and n != 8}
         assert services.queries.search("l2", {"embedding": [1.0, 2.0]}).hits[0]["score"] == 0.0
+
+
+@pytest.mark.parametrize(("params", "coded"), [({}, True), ({"codes": False}, False)])
+def test_a_library_keeps_the_parameters_it_was_given(
+    params: dict[str, bool], coded: bool, tmp_path: Path
+) -> None:
+    """A manifest from before codes were the default says nothing of them, or that there are none."""
+    rows, dimension = 5_000, 96
+    vectors = np.random.default_rng(3).standard_normal((rows, dimension)).astype(np.float32)
+    settings = EngineSettings(data_dir=tmp_path)
+    with open_services(settings) as services:
+        index = {"type": "brute", "params": params}
+        services.libraries.create({"id": "lib", "name": "Library", "index": index}).result(10)
+        chunks = [{"id": str(row)} for row in range(rows)]
+        services.libraries.upsert_chunks("lib", chunks, vectors=vectors).result(10)
+        assert services.indexing.start("lib", {}).wait(30)
+    with open_services(settings) as services:
+        status = services.indexing.status("lib")
+        assert (status["params"], status["warnings"], status["delta_rows"]) == (params, [], 0)
+        assert (status["bytes"] - vectors.nbytes > rows * dimension) is coded
+        found = services.queries.search("lib", {"embedding": vectors[77].tolist(), "k": 1})
+        assert (found.hits[0]["id"], found.index["exact"]) == ("77", True)

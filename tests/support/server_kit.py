@@ -16,6 +16,9 @@ import psutil
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vdb_sdk import LibraryHandle
+    from vdb_sdk.models import IndexStatus
+
 FULL = os.environ.get("VDB_TEST_FULL") == "1"
 """The sizes that the promises name; otherwise sizes that CI can afford."""
 
@@ -69,6 +72,12 @@ class ServerProcess:
         """Resident bytes of the process."""
         return psutil.Process(self.process.pid).memory_info().rss
 
+    @property
+    def resident_of_files(self) -> int:
+        """Resident bytes that are pages of mapped files; where that is not told, all of them."""
+        memory = psutil.Process(self.process.pid).memory_info()
+        return getattr(memory, "shared", memory.rss)
+
     def kill(self) -> None:
         """End it as a power cut would, as far as a process can tell."""
         self.process.kill()
@@ -100,12 +109,12 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def wait_until_quiet(library: object, *, timeout: float = 300.0) -> dict[str, object]:
+def wait_until_quiet(library: LibraryHandle, *, timeout: float = 300.0) -> IndexStatus:
     """Wait until a library is not being built any more; returns its index status."""
     deadline = time.monotonic() + timeout
     quiet = 0
     while time.monotonic() < deadline:
-        status = library.index_status()  # pyright: ignore[reportAttributeAccessIssue]
+        status = library.index_status()
         quiet = quiet + 1 if status.job_id is None else 0
         if quiet >= 3:
             return status

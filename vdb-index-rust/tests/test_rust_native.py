@@ -206,7 +206,7 @@ def test_a_build_is_cancelled_from_another_thread() -> None:
     vectors = rows(30_000, 96)
     began = time.monotonic()
     with pytest.raises(errors.BuildCancelled):
-        _native.build_ivf_flat(vectors, "l2", 2, silent, stop.is_set, n_lists=8000, seed=0)
+        _native.build_ivf_flat(vectors, "l2", 2, silent, stop.is_set, n_lists=8000, codes=True, seed=0)
     assert time.monotonic() - began < 10
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,6 +179,18 @@ def test_big_parts_go_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         array = np.frombuffer(files["vectors"], dtype=np.uint8)
     # What looks at the file keeps it, also after the form was closed.
     assert array[-1] == 255
+
+
+def test_a_form_that_was_read_is_gone() -> None:
+    gc.disable()
+    try:
+        with FormReader(b"edge", {"vectors", "chunks"}) as reader:
+            reader.feed(form(vectors=b"many rows", chunks=b"x"))
+            content = reader.finish()["vectors"].obj
+        # Only this name and the call below look at it: nothing waits for a search for circles.
+        assert sys.getrefcount(content) == 2
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class Vdb:
         kind: IndexType = self._types[family]
         choices: list[dict[str, int]] = [{}]
         if "codes" in kind.params.model_fields:
-            choices.append({"codes": True})
+            choices.append({"codes": False})
         if "n_lists" in kind.params.model_fields:
             choices += [{"n_lists": count} for count in list_counts(len(workload.rows), full=full)]
         if full and "n_subvectors" in kind.params.model_fields:

@@ -59,6 +59,6 @@ def test_later_writes_win(steps: list[tuple[str, list[str]]]) -> None:
     for one in "abcde":
         known = expected.get(one)
         assert overlay.has_chunk(one) == (known is not None)
-        assert overlay.record(one) == (None if known is None else b"%d" % known)
+        assert overlay.records([one]) == ({} if known is None else {one: b"%d" % known})
         row = overlay.chunk(one)
         assert (None if row is None else row.norm) == known

@@ -10,8 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdb_core.engine.records import RecordFile, RecordSelection, created_at_of, finish, parse, shown, start
+from vdb_core.engine.records import (
+    RecordBuffer,
+    RecordFile,
+    RecordSelection,
+    created_at_of,
+    finish,
+    parse,
+    shown,
+    start,
+)
 from vdb_core.errors import SnapshotDamaged
+from vdb_core.testing.memory import growth
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +40,11 @@ def test_records_come_back_as_they_were(rows: list[tuple[str, str | None]]) -> N
     held = RecordFile.of(records)
     assert list(held) == records
     assert [held[at] for at in range(len(held))] == records
-    selection = RecordSelection([(held, np.arange(0, len(records), 2)), (records, np.arange(len(records)))])
+    buffer = RecordBuffer()
+    for begin in range(0, len(records), 3):
+        buffer.extend(records[begin : begin + 3])
+        assert [buffer[at] for at in range(len(buffer))] == records[: begin + 3]
+    selection = RecordSelection([(held, np.arange(0, len(records), 2)), (buffer, np.arange(len(records)))])
     assert list(selection) == records[::2] + records
     assert [selection[at] for at in range(len(selection))] == records[::2] + records
 
@@ -49,6 +63,19 @@ def test_a_file_reads_as_memory_does(tmp_path: Path, count: int, ending: bytes) 
     backwards = list(range(count))[::-1]
     assert file.many(backwards) == records[::-1]
     assert file.many(backwards[:5]) == records[::-1][:5]
+
+
+def test_a_buffered_record_costs_its_length() -> None:
+    def make() -> RecordBuffer:
+        buffer = RecordBuffer()
+        for begin in range(0, 20_000, 500):
+            buffer.extend([record_of(f"id {n}", "a few words") for n in range(begin, begin + 500)])
+        return buffer
+
+    said = make().nbytes
+    assert said == sum(len(record_of(f"id {n}", "a few words")) + 8 for n in range(20_000)) + 8
+    # A bytearray that grows keeps an eighth in hand.
+    assert growth(make) < 1.2 * said + (1 << 20)
 
 
 @pytest.mark.parametrize("text", [b"", b"[", b"{}", b"[\n{}\n", b"[\n{}]", b"\n[]\n\n\n", b"[\n1,\n2\n}"])

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -317,6 +318,33 @@ def check(rows: Any, wanted: Any, known: Any) -> None:
     again = MetadataIndex.from_rows(written)
     assert answers(again, wanted, known) == expected
     assert list(again.to_rows()) == written
+    merged = merge_of(rows)
+    assert answers(merged, wanted, known) == expected
+    assert sorted(merged.to_rows()) == sorted(written)
+    assert merged.nbytes == again.nbytes
+
+
+def merge_of(rows: Any) -> MetadataIndex:
+    """The index over rows as a fold makes it: out of a packed one, one that grows, and one read from disk.
+
+    Each holds rows besides its own, which are left out: some that look like others and one that looks like none.
+    """
+    parts: list[tuple[MetadataIndex, np.ndarray]] = []
+    for form in range(3):
+        own = rows[form * len(rows) // 3 : (form + 1) * len(rows) // 3]
+        index = MetadataIndex()
+        slots: list[int] = []
+        index.append("gone", "d9", {"a": "gone", "gone": {"for": ["good", 1, True]}, "b": [0.5, "x", None]})
+        for document_id, metadata in own:
+            slots.append(index.rows)
+            index.append("", document_id, metadata)
+            index.append("gone", *rows[len(slots) % len(rows)])
+        if form == 0:
+            index.pack()
+        parts.append(
+            (index if form < 2 else MetadataIndex.from_rows(index.to_rows()), np.array(slots, dtype=np.int64))
+        )
+    return MetadataIndex.merged(parts)
 
 
 @settings(max_examples=200, deadline=None)

@@ -54,6 +54,7 @@ def test_bits_change_one_by_one(case: tuple[int, set[int]], changes: list[tuple[
         (slots.add if add else slots.discard)(slot)
         assert bitmap.test_bit(words, slot) is add
     assert bitmap.to_slots(words).tolist() == sorted(slots)
+    assert bitmap.test_bits(words, np.arange(n)).tolist() == [slot in slots for slot in range(n)]
 
 
 @pytest.mark.parametrize("slots", [[-1], [64], [0, 64], np.array([70], np.uint32)])

@@ -154,7 +154,14 @@ def build_ivf_flat(
     """Sort ``vectors`` into lists; see :class:`vdb_core.indexes.BuildIndex`."""
     given = _expect(IvfFlatParams, params)
     native = _native.build_ivf_flat(
-        vectors, metric, threads, progress, cancelled, n_lists=given.n_lists, seed=seed & _SEED_MASK
+        vectors,
+        metric,
+        threads,
+        progress,
+        cancelled,
+        n_lists=given.n_lists,
+        codes=given.codes,
+        seed=seed & _SEED_MASK,
     )
     return IvfFlatIndex(native)
 
@@ -180,6 +187,7 @@ def build_ivf_pq(
         n_lists=given.n_lists,
         n_subvectors=given.n_subvectors,
         n_bits=given.n_bits,
+        codes=given.codes,
         seed=seed & _SEED_MASK,
     )
     return IvfPqIndex(native)
@@ -195,7 +203,7 @@ def load_ivf_flat(
 ) -> IvfFlatIndex:
     """Open what :meth:`IvfFlatIndex.save` wrote; see :class:`vdb_core.indexes.LoadIndex`."""
     given = _expect(IvfFlatParams, params)
-    native = _native.load_ivf_flat(directory, vectors, metric)
+    native = _native.load_ivf_flat(directory, vectors, metric, codes=given.codes)
     _check_saved(directory, native, n_lists=_at_most(given.n_lists, len(vectors)))
     return IvfFlatIndex(native)
 
@@ -205,7 +213,7 @@ def load_ivf_pq(
 ) -> IvfPqIndex:
     """Open what :meth:`IvfPqIndex.save` wrote; see :class:`vdb_core.indexes.LoadIndex`."""
     given = _expect(IvfPqParams, params)
-    native = _native.load_ivf_pq(directory, vectors, metric)
+    native = _native.load_ivf_pq(directory, vectors, metric, codes=given.codes)
     _check_saved(
         directory,
         native,

@@ -33,8 +33,9 @@ _NORM: Final = 4
 _TERM: Final = 4
 # From these numbers on ``brute`` keeps codes where they are wanted, up to the last; see `Coded::pays` of the crate.
 _CODED_ROWS: Final = 4097
-_CODED_DIMENSIONS: Final = range(80, 65_537)
-_BOUNDS: Final = 16
+_CODED_DIMENSIONS: Final = range(80, 32_769)
+_BRUTE_CODED_DIMENSIONS: Final = range(104, 32_769)
+_BOUNDS: Final = 20
 
 
 @hookimpl
@@ -179,15 +180,30 @@ def _load_ivf_pq(
 
 def _estimate_brute(rows: int, dimension: int, params: BaseModel) -> int:
     wanted = isinstance(params, BruteParams) and params.codes
+    if not wanted or rows < _CODED_ROWS or dimension not in _BRUTE_CODED_DIMENSIONS:
+        return rows * _NORM
+    return _codes(rows, dimension) + dimension * _FLOAT
+
+
+def _codes(rows: int, dimension: int) -> int:
+    # Blocks of 16 rows, dimensions in eights; the metric is not known here, and l2 takes the most.
+    return -(-rows // 16) * 16 * (-(-dimension // 8) * 8 + _BOUNDS)
+
+
+def _coded_rows(rows: int, dimension: int, wanted: bool) -> int:
+    """Codes of rows in lists, or what stands in for them."""
     if not wanted or rows < _CODED_ROWS or dimension not in _CODED_DIMENSIONS:
         return rows * _NORM
-    # Blocks of 16 rows, dimensions in fours; the metric is not known here, and l2 takes the most.
-    return -(-rows // 16) * 16 * (-(-dimension // 4) * 4 + _BOUNDS) + dimension * _FLOAT
+    return _codes(rows, dimension)
 
 
 def _estimate_ivf_flat(rows: int, dimension: int, params: BaseModel) -> int:
     n_lists = _n_lists(rows, params)
-    return n_lists * (dimension * _FLOAT + _FLOAT + _SLOT + _OFFSET) + rows * (_SLOT + _NORM)
+    wanted = isinstance(params, (IvfFlatParams, IvfPqParams)) and params.codes
+    # Half a block a list is filled up.
+    coded = _coded_rows(rows + 8 * n_lists, dimension, wanted)
+    centroids = n_lists * (dimension * _FLOAT + _FLOAT + _SLOT + 2 * _OFFSET) + _codes(n_lists, dimension)
+    return centroids + rows * _SLOT + coded
 
 
 def _estimate_ivf_pq(rows: int, dimension: int, params: BaseModel) -> int:
@@ -198,8 +214,8 @@ def _estimate_ivf_pq(rows: int, dimension: int, params: BaseModel) -> int:
     if n_subvectors is None:
         n_subvectors = _native.default_n_subvectors(dimension, n_bits)
     if n_bits == 4:
-        # Lists are filled up to blocks of 32 rows, half a block a list; pieces to multiples of four.
-        codes = (rows + 16 * _n_lists(rows, params)) * -(-n_subvectors // 4) * 2
+        # Lists are filled up to blocks of 16 rows, half a block a list; pieces to multiples of eight.
+        codes = (rows + 8 * _n_lists(rows, params)) * -(-n_subvectors // 8) * 4
     else:
         codes = rows * n_subvectors
     codebooks = 2 * 2**n_bits * dimension * _FLOAT

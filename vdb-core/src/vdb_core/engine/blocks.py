@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from vdb_core.engine.records import RecordFile, RecordSelection, parse
+from vdb_core.engine.records import RecordBuffer, RecordFile, RecordSelection, parse
 from vdb_core.filters import MetadataIndex
 from vdb_core.indexes import bitmap
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vdb_core.engine.chunk_ids import PackedIds, PackedIdsMaker
     from vdb_core.filters import Filter
     from vdb_core.indexes import Index
 
@@ -56,6 +57,7 @@ class Block:
         "dead",
         "ids",
         "metadata",
+        "names",
         "norms",
         "records",
         "rows",
@@ -68,15 +70,18 @@ class Block:
         vectors: NDArray[np.float32],
         norms: NDArray[np.float64] | None,
         ids: NDArray[np.int64],
-        records: RecordFile | RecordSelection | list[bytes],
+        records: RecordFile | RecordSelection | RecordBuffer,
         metadata: MetadataIndex,
         rows: int,
+        names: PackedIds | None = None,
     ) -> None:
         self.vectors = vectors
         self.norms = norms
         self.ids = ids
-        self.records: RecordFile | RecordSelection | list[bytes] = records
+        self.records: RecordFile | RecordSelection | RecordBuffer = records
         self.metadata = metadata
+        self.names = names
+        """The chunk ids of a base; those of a segment are in its records."""
         self.rows = rows
         self.dead = 0
         self.alive: NDArray[np.uint64] = (
@@ -89,14 +94,16 @@ class Block:
         self._filters: dict[tuple[str, int, int], NDArray[np.uint64]] = {}
 
     @classmethod
-    def segment(cls, dimension: int, *, with_norms: bool) -> Block:
-        """Make an empty delta segment."""
+    def segment(cls, dimension: int, *, with_norms: bool, rows: int | None = None) -> Block:
+        """Make an empty delta segment; one that is made for so many rows takes no others."""
         capacity = segment_capacity(dimension)
+        if rows is not None:
+            capacity = min(rows, capacity)
         return cls(
             vectors=np.empty((capacity, dimension), dtype=np.float32),
             norms=np.empty(capacity, dtype=np.float64) if with_norms else None,
             ids=np.empty(capacity, dtype=np.int64),
-            records=[],
+            records=RecordBuffer(),
             metadata=MetadataIndex(),
             rows=0,
         )
@@ -118,7 +125,7 @@ class Block:
         Needs no lock: the committer is the only writer.
         """
         own = self.records
-        if not isinstance(own, list):
+        if not isinstance(own, RecordBuffer):
             raise TypeError("rows are appended to segments only, never to a base")
         begin, end = len(own), len(own) + len(records)
         self.vectors[begin:end] = vectors
@@ -140,9 +147,29 @@ class Block:
         if self.metadata.rows == self.rows:
             return
         with self._metadata_lock:
-            for slot in range(self.metadata.rows, self.rows):
-                row = parse(self.records[slot])
-                self.metadata.append(row["id"], row["document_id"], row["metadata"])
+            self._append_to(self.metadata)
+            if self.rows == len(self.ids):
+                # It takes no more rows, and packed it answers as fast and holds no object a value.
+                self.metadata.pack()
+
+    def whole_metadata(self) -> MetadataIndex:
+        """The metadata index over all rows of a block that takes no more of them, for a reader that is not a filter.
+
+        Where the block's own lags behind, it is one beside it, packed, so that a fold over many segments that nobody
+        filtered leaves no objects with each.
+        """
+        with self._metadata_lock:
+            if self.metadata.rows == self.rows:
+                return self.metadata
+        metadata = MetadataIndex()
+        self._append_to(metadata)
+        metadata.pack()
+        return metadata
+
+    def _append_to(self, metadata: MetadataIndex) -> None:
+        for slot in range(metadata.rows, self.rows):
+            row = parse(self.records[slot])
+            metadata.append(row["id"], row["document_id"], row["metadata"])
 
     def find(self, internal_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Slots of internal ids that are in this block, in the order given; ids that are not are left out."""
@@ -195,8 +222,18 @@ class Block:
 
     def chunk_ids(self) -> Iterable[str]:
         """The id of every row, dead ones included."""
+        if self.names is not None:
+            yield from self.names
+            return
         for slot in range(self.rows):
             yield parse(self.records[slot])["id"]
+
+    def name_rows(self, slots: NDArray[np.int64], maker: PackedIdsMaker) -> None:
+        """Add the ids of chosen rows to those that are being packed."""
+        if self.names is not None:
+            maker.add_rows_of(self.names, slots)
+        else:
+            maker.add(parse(self.records[slot])["id"] for slot in slots.tolist())
 
     def exact(self, build: Callable[[NDArray[np.float32]], Index]) -> Index:
         """An exact index over the rows held now. Call under the library's read lock."""
@@ -226,16 +263,11 @@ class Block:
     @property
     def nbytes(self) -> dict[str, int]:
         """Bytes by part, memory-mapped ones included."""
-        if isinstance(self.records, RecordFile):
-            record_bytes = self.records.nbytes
-        else:
-            # Each is a bytes object of its own: its length, 33 bytes of header, and the list's pointer.
-            record_bytes = sum(map(len, self.records)) + 41 * len(self.records)
         return {
             "vectors": self.vectors.nbytes,
             "norms": 0 if self.norms is None else self.norms.nbytes,
             "ids": self.ids.nbytes,
-            "records": record_bytes,
+            "records": 0 if isinstance(self.records, RecordSelection) else self.records.nbytes,
             "metadata_index": self.metadata.nbytes,
             "tombstones": self.alive.nbytes,
         }

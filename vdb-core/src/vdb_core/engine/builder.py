@@ -19,23 +19,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
-import numpy as np
-
 from vdb_core.domain import new_id
 from vdb_core.engine.blocks import Block
+from vdb_core.engine.compaction import compact
 from vdb_core.engine.costs import Costs
 from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.memory import forget_pages, release_memory
-from vdb_core.engine.records import RecordFile, RecordSelection, parse
 from vdb_core.engine.state import ActiveIndex
 from vdb_core.engine.storage import missing_type_warning
 from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound
-from vdb_core.filters import MetadataIndex
-from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from vdb_core.engine.committer import Committer
     from vdb_core.engine.jobs import JobKind
     from vdb_core.engine.state import LibraryState, View
@@ -51,7 +45,6 @@ _FOLD_SHARE: Final = 0.10
 _DEAD_SHARE: Final = 0.20
 _DEAD_ROWS: Final = 1_000
 """Below so many dead rows a fold is not worth its files, whatever their share."""
-_COPY_ROWS: Final = 8_192
 _NICENESS: Final = 5
 """What a build's threads are set back by where searches want the same cores (a third of the weight of theirs)."""
 
@@ -253,7 +246,7 @@ class Builder:
         unchanged = cut.reuse is not None or (
             len(cut.view.parts) == 1 and cut.base is not None and cut.view.live == cut.base.rows
         )
-        base = cut.base if unchanged else self._compact(job, cut.view)
+        base = cut.base if unchanged else compact(job, cut.view, in_memory=not self._storage.durable)
         kind = self._plugins.index_types.get(index_type)
         warnings = () if kind is not None else (missing_type_warning(index_type),)
         metric = cut.view.info["metric"]
@@ -294,46 +287,13 @@ class Builder:
         active = None
         if built is not None:
             built.close()
+            # The compacted rows are on disk and mapped: let go of their copy before the index makes its own of them.
+            built = base = None
             if kind is not None and params is not None and written.base and written.index_directory:
                 index = kind.load(written.index_directory, written.base.vectors, metric=metric, params=params)
                 active = ActiveIndex(type=kind, params=params, index=index)
                 forget_pages(written.base.vectors)
         return _Fresh(base=written.base, active=active, warnings=warnings, written=True)
-
-    def _compact(self, job: Job, view: View) -> Block | None:
-        """Copy the live rows of a view into one block, in their order."""
-        live = view.live
-        if live == 0:
-            return None
-        dimension = view.info["dimension"] or 0
-        vectors = np.empty((live, dimension), dtype=np.float32)
-        norms = np.empty(live, dtype=np.float64) if view.info["metric"] == "cosine" else None
-        ids = np.empty(live, dtype=np.int64)
-        at = 0
-        chosen: list[tuple[Block, NDArray[np.int64]]] = []
-        for part in view.parts:
-            slots = bitmap.to_slots(part.alive)
-            chosen.append((part.block, slots))
-            for begin in range(0, len(slots), _COPY_ROWS):
-                some = slots[begin : begin + _COPY_ROWS]
-                vectors[at : at + len(some)] = part.block.vectors[some]
-                if norms is not None and part.block.norms is not None:
-                    norms[at : at + len(some)] = part.block.norms[some]
-                ids[at : at + len(some)] = part.block.ids[some]
-                at += len(some)
-                job.report("compact", 0, live)
-                if job.cancelled():
-                    raise BuildCancelled("The job was cancelled.")
-
-        selection = RecordSelection([(block.records, slots) for block, slots in chosen])
-        metadata = MetadataIndex()
-        for record in selection:
-            row = parse(record)
-            metadata.append(row["id"], row["document_id"], row["metadata"])
-        metadata.pack()
-        # On disk the records are copied from where they are; in memory they need a place of their own.
-        records = selection if self._storage.durable else RecordFile.of(selection)
-        return Block(vectors=vectors, norms=norms, ids=ids, records=records, metadata=metadata, rows=live)
 
     def _swap(
         self,
@@ -351,8 +311,11 @@ class Builder:
                 if base is not cut.base:
                     base.kill(base.find(internal_ids))
         old = {id(block) for block in old_blocks}
+        # Readers never change the ids and this thread alone does, so that they are sorted out before the lock.
+        chunk_ids = state.chunk_ids.over(base, cut.view.next_id)
         with entry.lock.write():
             state.base = base
+            state.chunk_ids = chunk_ids
             state.delta = [block for block in state.delta if id(block) not in old]
             state.active = fresh.active
             state.warnings = fresh.warnings

@@ -99,11 +99,13 @@ class ExactKernel:
         def build(vectors: NDArray[np.float32]) -> Index:
             kind = self._type
             if kind is not None and metric in kind.metrics:
+                # A base under another index is searched exactly now and then: that is worth no codes of all its rows.
+                spare = {"codes": False} if "codes" in kind.params.model_fields else {}
                 try:
                     return kind.build(
                         vectors,
                         metric=metric,
-                        params=kind.params(),
+                        params=kind.params.model_validate(spare),
                         seed=0,
                         threads=self._threads,
                         progress=_no_progress,

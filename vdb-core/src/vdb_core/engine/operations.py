@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Operation", "PutDocuments", "PutLibrary", "Remove", "RemoveLibrary", "Upsert", "decode"]
 
-# Writes up to this many rows go into the open segment; larger ones get segments of their own, prepared beside the
-# traffic, so that the write lock is held for a list append.
+# Writes up to this many rows go into the open segment; larger ones get segments of their own, which are full then and
+# prepared beside the traffic, so that the write lock is held for a list append.
 _INLINE_ROWS = 256
 
 
@@ -140,7 +140,10 @@ class Upsert:
             self._inline = tail
             return
         while begin < count:
-            segment = Block.segment(dimension, with_norms=with_norms)
+            left = count - begin
+            segment = Block.segment(
+                dimension, with_norms=with_norms, rows=left if left > _INLINE_ROWS else None
+            )
             end = min(count, begin + len(segment.ids))
             self._stage_into(segment, begin, end)
             segment.publish()
@@ -154,10 +157,10 @@ class Upsert:
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
         ids = state.chunk_ids
-        replaced = [old for old in map(ids.get, self.ids) if old is not None]
+        replaced = list(ids.get_all(self.ids).values())
         if replaced:
             state.kill(np.sort(np.array(replaced, dtype=np.int64)))
-        ids.update(zip(self.ids, range(self.first_id, self.first_id + len(self.ids)), strict=True))
+        ids.put(self.ids, self.first_id)
         if self._inline is not None:
             self._inline.publish()
         state.delta.extend(self._segments)
@@ -194,8 +197,9 @@ class Remove:
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
-        dead = [old for old in (state.chunk_ids.pop(one, None) for one in self.chunks) if old is not None]
+        dead = list(state.chunk_ids.get_all(self.chunks).values())
         state.kill(np.sort(np.array(dead, dtype=np.int64)))
+        state.chunk_ids.discard(self.chunks)
         for document_id in self.documents:
             state.documents.remove(document_id)
         _stamp(state, self.revision, self.time)

@@ -14,6 +14,8 @@ from vdb_core.engine.state import copy_info
 from vdb_core.errors import LibraryNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -102,6 +104,19 @@ class Overlay:
             return pending[chunk_id] is not None
         return self.state is not None and chunk_id in self.state.chunk_ids
 
+    def records(self, chunk_ids: Sequence[str]) -> dict[str, bytes]:
+        """The records of those of many chunks that are there."""
+        found: dict[str, bytes] = {}
+        pending = self._chunks
+        if self.state is not None:
+            for chunk_id, internal in self.state.chunk_ids.get_all(chunk_ids).items():
+                if chunk_id not in pending:
+                    found[chunk_id] = self.state.row(internal).record
+        if pending:
+            known = ((one, pending.get(one)) for one in chunk_ids)
+            found.update((one, row.record) for one, row in known if row is not None)
+        return found
+
     def chunk(self, chunk_id: str) -> StoredRow | None:
         """A chunk as stored, or none."""
         pending = self._chunks
@@ -109,15 +124,6 @@ class Overlay:
             return pending[chunk_id]
         row = None if self.state is None else self.state.find(chunk_id)
         return None if row is None else StoredRow(row.record, *row.stored())
-
-    def record(self, chunk_id: str) -> bytes | None:
-        """A chunk's record, or none."""
-        pending = self._chunks
-        if chunk_id in pending:
-            known = pending[chunk_id]
-            return None if known is None else known.record
-        row = None if self.state is None else self.state.find(chunk_id)
-        return None if row is None else row.record
 
     def document(self, document_id: str) -> bytes | None:
         """A document's record, or none."""

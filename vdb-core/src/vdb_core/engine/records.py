@@ -13,6 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from array import array
 from typing import TYPE_CHECKING, Final, TypedDict, cast, final
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChunkRecord",
+    "RecordBuffer",
     "RecordFile",
     "RecordSelection",
     "created_at_of",
@@ -208,13 +210,46 @@ class RecordFile:
 
 
 @final
+class RecordBuffer:
+    """Records that follow each other in one growing buffer: an object each would cost more than it is now.
+
+    Small objects keep whole arenas of Python's allocator, also when the others in them are long gone.
+    """
+
+    __slots__ = ("_ends", "_text")
+
+    def __init__(self) -> None:
+        self._text = bytearray()
+        self._ends = array("Q", [0])
+
+    def extend(self, records: Sequence[bytes]) -> None:
+        """Add records. Readers of the rows before them may go on meanwhile."""
+        begin = len(self._text)
+        self._text += b"".join(records)
+        for record in records:
+            begin += len(record)
+            self._ends.append(begin)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: int) -> bytes:
+        return bytes(self._text[self._ends[row] : self._ends[row + 1]])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the text and its offsets."""
+        return len(self._text) + 8 * len(self._ends)
+
+
+@final
 class RecordSelection:
     """Records of chosen rows, read from where they are each time they are asked for: a copy would cost their size."""
 
     __slots__ = ("_parts",)
 
     def __init__(
-        self, parts: Sequence[tuple[RecordFile | RecordSelection | list[bytes], NDArray[np.int64]]]
+        self, parts: Sequence[tuple[RecordFile | RecordSelection | RecordBuffer, NDArray[np.int64]]]
     ) -> None:
         self._parts = parts
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, final
 
 import numpy as np
 
+from vdb_core.engine.chunk_ids import ChunkIds
 from vdb_core.engine.costs import Costs
 from vdb_core.engine.documents import DocumentTable
 
@@ -119,7 +120,7 @@ class LibraryState:
     base: Block | None = None
     delta: list[Block] = field(default_factory=list)
     documents: DocumentTable = field(default_factory=DocumentTable)
-    chunk_ids: dict[str, int] = field(default_factory=dict)
+    chunk_ids: ChunkIds = field(default_factory=ChunkIds)
     """Chunk id to internal id, live chunks only."""
     next_id: int = 1
     journal_position: int = 0
@@ -219,6 +220,7 @@ class LibraryState:
         for block in self.blocks():
             for part, size in block.nbytes.items():
                 total[part] = total.get(part, 0) + size
+        total["chunk_ids"] = self.chunk_ids.nbytes
         total["documents"] = self.documents.nbytes
         if self.active is not None:
             for part, size in self.active.index.stats().bytes.items():

@@ -16,10 +16,11 @@ import numpy as np
 import orjson
 
 from vdb_core.engine.blocks import Block
+from vdb_core.engine.chunk_ids import ChunkIds, PackedIdsMaker
 from vdb_core.engine.documents import DocumentTable
 from vdb_core.engine.memory import forget_pages
 from vdb_core.engine.operations import PutLibrary, decode
-from vdb_core.engine.records import RecordFile, parse
+from vdb_core.engine.records import RecordFile
 from vdb_core.engine.state import ActiveIndex, LibraryState
 from vdb_core.errors import SnapshotDamaged
 from vdb_core.filters import MetadataIndex
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vdb_core.engine.chunk_ids import PackedIds
     from vdb_core.engine.state import LibraryInfo, View
     from vdb_core.persistence import Journal, SnapshotStore, StoredSnapshot
     from vdb_core.plugins import PluginManager
@@ -157,14 +159,11 @@ class Storage:
             position = cast("int", header["journal_position"])
             base = self._open_base(snapshot, with_norms=info["metric"] == "cosine")
             documents = DocumentTable(snapshot.rows("documents"))
-            pairs = cast(
-                "list[tuple[str, int]]", orjson.loads((snapshot.directory / "id_map.json").read_bytes())
-            )
             state = LibraryState(
                 info=info,
                 base=base,
                 documents=documents,
-                chunk_ids=dict(pairs),
+                chunk_ids=ChunkIds(base),
                 next_id=cast("int", header["next_id"]),
                 journal_position=position,
                 snapshot_position=position,
@@ -175,15 +174,12 @@ class Storage:
             raise SnapshotDamaged(
                 f"its files contradict each other ({type(error).__name__}: {error})"
             ) from error
-        if len(state.chunk_ids) != (0 if base is None else base.rows):
-            raise SnapshotDamaged(
-                f"id_map.json names {len(state.chunk_ids)} chunks; expected {0 if base is None else base.rows}"
-            )
         self._open_index(state, snapshot)
         return state
 
     def _open_base(self, snapshot: StoredSnapshot, *, with_norms: bool) -> Block | None:
         ids = cast("NDArray[np.int64]", snapshot.array("ids"))
+        names = _read_names(snapshot.rows("id_map"), ids)
         if not len(ids):
             return None
         vectors = cast("NDArray[np.float32]", snapshot.array("vectors"))
@@ -201,7 +197,15 @@ class Storage:
             raise SnapshotDamaged(
                 f"ids.npy has {len(ids)} rows, but {wrong or 'vectors.npy is not a float32 matrix'}"
             )
-        return Block(vectors=vectors, norms=norms, ids=ids, records=records, metadata=metadata, rows=len(ids))
+        return Block(
+            vectors=vectors,
+            norms=norms,
+            ids=ids,
+            names=names,
+            records=records,
+            metadata=metadata,
+            rows=len(ids),
+        )
 
     def _open_index(self, state: LibraryState, snapshot: StoredSnapshot) -> None:
         """Load the saved index; where that fails, the library is searched exactly and says why."""
@@ -309,6 +313,7 @@ class Storage:
                 ids=cast("NDArray[np.int64]", snapshot.array("ids")),
                 records=RecordFile.open(snapshot.directory / "metadata.json"),
                 metadata=base.metadata,
+                names=base.names,
                 rows=base.rows,
             )
         return Written(
@@ -354,8 +359,24 @@ class Storage:
 
 
 def _id_pairs(base: Block) -> Iterator[bytes]:
-    for record, internal in zip(base.records, base.ids, strict=True):
-        yield orjson.dumps([parse(record)["id"], int(internal)])
+    for chunk_id, internal in zip(base.chunk_ids(), base.ids, strict=True):
+        yield orjson.dumps([chunk_id, int(internal)])
+
+
+def _read_names(pairs: Iterable[bytes], ids: NDArray[np.int64]) -> PackedIds:
+    """Read what ``_id_pairs`` wrote; raises ``ValueError`` where it does not name every row once, in their order."""
+    names, row = PackedIdsMaker(), 0
+    for pair in pairs:
+        chunk_id, internal = cast("tuple[object, object]", orjson.loads(pair))
+        if not isinstance(chunk_id, str) or row >= len(ids) or internal != ids[row]:
+            raise ValueError(
+                f"id_map.json says that {chunk_id!r} is the row {internal}, which is not the next of ids.npy"
+            )
+        names.add([chunk_id])
+        row += 1
+    if row != len(ids):
+        raise ValueError(f"id_map.json names {row} chunks; expected {len(ids)}")
+    return names.make()
 
 
 def missing_type_warning(name: str) -> str:

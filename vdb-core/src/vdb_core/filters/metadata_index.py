@@ -13,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from vdb_core.filters.evaluation import Evaluation
 from vdb_core.filters.open_columns import OpenField, OpenTexts
-from vdb_core.filters.packing import pack_field, pack_texts
+from vdb_core.filters.packing import merge_fields, merge_text_columns, pack_field, pack_texts
 from vdb_core.filters.rows import read_rows, write_rows
+from vdb_core.filters.runs import GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from vdb_core.filters.packed_columns import PackedField, PackedTexts
@@ -118,6 +120,48 @@ class MetadataIndex:
         self._documents = OpenTexts()
         self._packed_fields = packed
 
+    @classmethod
+    def merged(cls, parts: Sequence[tuple[MetadataIndex, NDArray[np.int64]]]) -> MetadataIndex:
+        """Make a packed index of chosen rows of several, without looking at the rows' metadata again.
+
+        Args:
+            parts: each index with the slots that are taken over, ascending. The rows of the new index are those of
+                the first part, then those of the second, ... Nobody may append to a part meanwhile.
+        """
+        index = cls()
+        places: list[NDArray[np.int64]] = []
+        for part, slots in parts:
+            place = np.full(part.rows, GONE, dtype=np.int64)
+            place[slots] = np.arange(index._rows, index._rows + len(slots))
+            places.append(place)
+            index._rows += len(slots)
+        paths = dict.fromkeys(path for part, _ in parts for path in part.columns)
+        packed: dict[str, PackedField] = {}
+        for path in paths:
+            # One field at a time: what merging takes besides the two indexes is that of a single column.
+            pieces = [
+                (part.columns[path], place)
+                for (part, _), place in zip(parts, places, strict=True)
+                if path in part.columns
+            ]
+            field = merge_fields(pieces, index._rows)
+            if field is not None:
+                packed[path] = field
+        documents = [(part.document_ids, place) for (part, _), place in zip(parts, places, strict=True)]
+        index._packed_documents = merge_text_columns(documents, rows=index._rows, datetimes=False)
+        index._packed_fields = packed
+        return index
+
+    @property
+    def columns(self) -> Mapping[str, OpenField] | Mapping[str, PackedField]:
+        """What is known of each path; only to be read."""
+        return self._fields if self._packed_fields is None else self._packed_fields
+
+    @property
+    def document_ids(self) -> OpenTexts | PackedTexts | None:
+        """The document of each row; only to be read."""
+        return self._documents if self._packed_fields is None else self._packed_documents
+
     def to_rows(self) -> Iterator[bytes]:
         """Write the index as JSON elements, one a line (see ``vdb_core.filters.rows``); streamed.
 
@@ -162,11 +206,10 @@ class MetadataIndex:
         Returns:
             uint64 ``[words_for(rows)]``, a bitmap. It may be shared with the index: do not write to it.
         """
-        packed = self._packed_fields
         return Evaluation(
             rows=self._rows,
-            fields=self._fields if packed is None else packed,
-            document_ids=self._documents if packed is None else self._packed_documents,
+            fields=self.columns,
+            document_ids=self.document_ids,
             ids=ids,
             documents=documents,
             all_ids=all_ids,

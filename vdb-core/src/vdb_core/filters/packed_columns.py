@@ -11,6 +11,7 @@ A distinct text costs its UTF-8 bytes and an offset, no Python object; UTF-8 sor
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ import numpy as np
 from vdb_core.filters.gather import Gather
 from vdb_core.filters.open_columns import constant_code
 from vdb_core.filters.postings import PostingTable
+from vdb_core.filters.runs import NumberRun, TextRun, group
 from vdb_core.filters.values import (
     INT64_MAX,
     INT64_MIN,
@@ -32,30 +34,15 @@ from vdb_core.filters.values import (
 from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
 
     from vdb_core.filters.values import Instant, Scalar
 
-__all__ = ["PackedColumns", "PackedField", "PackedTexts", "SortedValues", "group"]
+__all__ = ["PackedColumns", "PackedField", "PackedTexts", "SortedValues"]
 
 _DASH: Final = ord("-")
-
-
-def group(
-    codes: NDArray[np.integer], slots: NDArray[np.uint32], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Sort entries by code, rows ascending within one, each row once a code: ``counts[count]`` and ``slots``."""
-    order = np.argsort(codes, kind="stable")
-    codes, slots = codes[order], slots[order]
-    if len(codes):
-        # A list may hold a value twice; its row then follows itself.
-        first = np.ones(len(codes), dtype=np.bool_)
-        first[1:] = (codes[1:] != codes[:-1]) | (slots[1:] != slots[:-1])
-        if not first.all():
-            codes, slots = codes[first], slots[first]
-    return np.bincount(codes, minlength=count).astype(np.int64), slots
 
 
 class SortedValues:
@@ -63,26 +50,13 @@ class SortedValues:
 
     __slots__ = ("table", "values")
 
-    def __init__(
-        self,
-        values: NDArray[np.int64 | np.float64],
-        counts: NDArray[np.int64],
-        slots: NDArray[np.uint32],
-        *,
-        rows: int,
-    ) -> None:
-        self.values = values
-        self.table = PostingTable(counts, slots, rows=rows, ordered=True)
+    def __init__(self, run: NumberRun, *, rows: int) -> None:
+        self.values = run.values
+        self.table = PostingTable(run.counts, run.slots, rows=rows, ordered=True)
 
-    @classmethod
-    def of(
-        cls, entries: NDArray[np.int64 | np.float64], slots: NDArray[np.uint32], *, rows: int
-    ) -> SortedValues | None:
-        """Pack entries given in the order of their rows; ``None`` where there are none."""
-        if not len(entries):
-            return None
-        values, codes = np.unique(entries, return_inverse=True)
-        return cls(values, *group(codes, slots, len(values)), rows=rows)
+    def unpack(self) -> NumberRun:
+        """Unpack."""
+        return NumberRun(self.values, *self.table.lists())
 
     def equal(self, value: float, into: Gather) -> None:
         """Gather the rows that have a value."""
@@ -178,55 +152,51 @@ class PackedTexts:
 
     __slots__ = ("_buffer", "_instants", "_offsets", "_places", "table")
 
-    def __init__(
-        self,
-        texts: Sequence[str],
-        counts: NDArray[np.int64],
-        slots: NDArray[np.uint32],
-        *,
-        rows: int,
-        datetimes: bool,
-    ) -> None:
+    def __init__(self, run: TextRun, *, rows: int, datetimes: bool) -> None:
         """Pack.
 
         Args:
-            texts: distinct, ascending.
-            counts: int64 ``[len(texts)]``.
-            slots: uint32 ``[sum(counts)]``, grouped by text.
+            run: the texts and their rows.
             rows: how many rows there are.
             datetimes: whether texts may be datetimes; ids and canonical texts may not.
         """
-        self._buffer = "".join(texts).encode()
-        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-        if len(self._buffer) != int(lengths.sum()):
-            lengths = np.fromiter((len(text.encode()) for text in texts), dtype=np.int64, count=len(texts))
+        self._buffer = run.letters.tobytes()
         small = len(self._buffer) < 2**32
-        self._offsets: NDArray[np.uint32 | np.uint64] = np.zeros(
-            len(texts) + 1, dtype=np.uint32 if small else np.uint64
-        )
-        np.cumsum(lengths, out=self._offsets[1:])
+        self._offsets: NDArray[np.uint32 | np.uint64] = run.offsets.astype(np.uint32 if small else np.uint64)
         # Reading single items of a view is several times faster than of an array.
         self._places: memoryview[int] = self._offsets.data
-        self.table = PostingTable(counts, slots, rows=rows, ordered=False)
-        self._instants = self._find_instants(texts, counts, slots, rows) if datetimes else None
+        self.table = PostingTable(run.counts, run.slots, rows=rows, ordered=False)
+        self._instants = self._find_instants(run, rows) if datetimes else None
 
-    def _find_instants(
-        self, texts: Sequence[str], counts: NDArray[np.int64], slots: NDArray[np.uint32], rows: int
-    ) -> _Instants | None:
-        # A datetime has a dash at 4 and 7: looking at these bytes first spares parsing all other texts.
+    def unpack(self) -> TextRun:
+        """Unpack."""
         letters = np.frombuffer(self._buffer, dtype=np.uint8)
-        begins = self._offsets[:-1].astype(np.int64)
-        long = np.flatnonzero(np.diff(self._offsets) >= 10)
-        likely = long[(letters[begins[long] + 4] == _DASH) & (letters[begins[long] + 7] == _DASH)]
-        found = [(code, instant) for code in likely.tolist() if (instant := parse_instant(texts[int(code)]))]
-        if not found:
+        return TextRun(letters, self._offsets.astype(np.int64), *self.table.lists())
+
+    def _find_instants(self, run: TextRun, rows: int) -> _Instants | None:
+        # A datetime has a dash at 4 and 7: looking at these bytes first spares parsing all other texts.
+        begins = run.offsets[:-1]
+        long = np.flatnonzero(np.diff(run.offsets) >= 10)
+        likely = long[(run.letters[begins[long] + 4] == _DASH) & (run.letters[begins[long] + 7] == _DASH)]
+        codes, micros, nanos = array("q"), array("q"), array("H")
+        for code in likely.tolist():
+            instant = parse_instant(self._buffer[self._places[code] : self._places[code + 1]].decode())
+            if instant is not None:
+                codes.append(code)
+                micros.append(instant[0])
+                nanos.append(instant[1])
+        if not codes:
             return None
-        codes = np.array([code for code, _ in found], dtype=np.int64)
-        micros = np.array([instant[0] for _, instant in found], dtype=np.int64)
-        nanos = np.array([instant[1] for _, instant in found], dtype=np.uint16)
-        is_instant = np.zeros(len(texts), dtype=np.bool_)
-        is_instant[codes] = True
-        return _Instants(micros, nanos, counts[codes], slots[np.repeat(is_instant, counts)], rows=rows)
+        chosen = np.frombuffer(codes, dtype=np.int64)
+        is_instant = np.zeros(len(begins), dtype=np.bool_)
+        is_instant[chosen] = True
+        return _Instants(
+            np.frombuffer(micros, dtype=np.int64),
+            np.frombuffer(nanos, dtype=np.uint16),
+            run.counts[chosen],
+            run.slots[np.repeat(is_instant, run.counts)],
+            rows=rows,
+        )
 
     def find(self, text: str) -> int | None:
         """The code of a text."""

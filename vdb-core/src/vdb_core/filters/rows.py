@@ -21,6 +21,7 @@ import orjson
 
 from vdb_core.errors import FormatUnsupported, SnapshotDamaged
 from vdb_core.filters.packed_columns import PackedColumns, PackedField, PackedTexts, SortedValues
+from vdb_core.filters.runs import NumberRun, TextRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -189,10 +190,10 @@ class _Reader:
             texts = self._texts_read()
             datetimes = part in {"scalars", "members"}
             column: SortedValues | PackedTexts = PackedTexts(
-                texts, counts, slots, rows=self._rows, datetimes=datetimes
+                TextRun.of(texts, counts, slots), rows=self._rows, datetimes=datetimes
             )
         else:
-            column = SortedValues(self._numbers_read(kind), counts, slots, rows=self._rows)
+            column = SortedValues(NumberRun(self._numbers_read(kind), counts, slots), rows=self._rows)
         self._columns[key] = column
         if part != "documents":
             self._paths[path] = None

@@ -29,6 +29,7 @@ __all__ = [
     "full",
     "set_bit",
     "test_bit",
+    "test_bits",
     "to_bool",
     "to_slots",
     "words_for",
@@ -108,6 +109,11 @@ def clear_bit(words: NDArray[np.uint64], slot: int) -> None:
 def test_bit(words: NDArray[np.uint64], slot: int) -> bool:
     """Tell whether a slot is in the set."""
     return bool((int(words[slot >> 6]) >> (slot & 63)) & 1)
+
+
+def test_bits(words: NDArray[np.uint64], slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell of each slot whether it is in the set."""
+    return ((words[slots >> 6] >> (slots & 63).astype(np.uint64)) & _ONE).astype(np.bool_)
 
 
 def from_bool(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:

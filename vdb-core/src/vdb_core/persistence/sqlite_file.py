@@ -161,7 +161,8 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     # A checkpoint is done by the append that reaches this many pages: small enough to be no long wait.
     _ = pragma(connection, f"wal_autocheckpoint={_CHECKPOINT_BYTES // _PAGE_BYTES}")
     _ = pragma(connection, f"journal_size_limit={_CHECKPOINT_BYTES}")
-    _ = pragma(connection, "cache_size=-8192")
+    # Entries are written once and read once, in a replay: a larger cache would only be memory.
+    _ = pragma(connection, "cache_size=-2048")
     _ = connection.execute("BEGIN IMMEDIATE")
     _ = connection.execute("COMMIT")
 

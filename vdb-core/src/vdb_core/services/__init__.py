@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vdb_core.engine.jobs import Job
-from vdb_core.engine.memory import return_memory_early
+from vdb_core.engine.memory import release_memory, return_memory_early
 from vdb_core.services.indexing import IndexingService
 from vdb_core.services.libraries import LibraryService
 from vdb_core.services.opening import Services, open_services
@@ -26,5 +26,6 @@ __all__ = [
     "UpsertResult",
     "WouldBlock",
     "open_services",
+    "release_memory",
     "return_memory_early",
 ]

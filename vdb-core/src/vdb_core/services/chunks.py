@@ -112,7 +112,7 @@ class ChunkOperations(DocumentOperations):
                     f"Chunk {chunk_id!r} exists already; change it with PATCH, or replace it with upsert.",
                     faults=[Fault("/id", "this id is taken")],
                 )
-            operations = plan_upsert(overlay, rows, create_documents=False)
+            operations = plan_upsert(overlay, rows, {}, create_documents=False)
             return Plan(operations, lambda: self.get_chunk(library_id, chunk_id))
 
         return self._engine.committer.submit(library_id, prepare, size=rows.nbytes)
@@ -151,8 +151,9 @@ class ChunkOperations(DocumentOperations):
         ready = self._prepare_rows(library_id, rows, pointer=pointer, vectors=vectors)
 
         def prepare(overlay: Overlay) -> Plan[UpsertResult]:
-            updated = sum(map(overlay.has_chunk, ready.ids)) if overlay.exists else 0
-            operations = plan_upsert(overlay, ready, create_documents=create_documents)
+            old = overlay.records(ready.ids)
+            updated = len(old)
+            operations = plan_upsert(overlay, ready, old, create_documents=create_documents)
             revision = overlay.info["revision"] + 1
             result = UpsertResult(
                 created=len(ready.ids) - updated, updated=updated, ids=ready.ids, revision=revision
@@ -367,8 +368,17 @@ def _plan_delete(overlay: Overlay, ids: list[str]) -> Plan[DeleteResult]:
     return Plan([operation], lambda: DeleteResult(deleted=len(ids), revision=revision))
 
 
-def plan_upsert(overlay: Overlay, rows: Rows, *, create_documents: bool) -> list[Operation]:
-    """The operations that store rows; raises a ``CallerError`` where the library does not allow them."""
+def plan_upsert(
+    overlay: Overlay, rows: Rows, old: Mapping[str, bytes], *, create_documents: bool
+) -> list[Operation]:
+    """The operations that store rows; raises a ``CallerError`` where the library does not allow them.
+
+    Args:
+        overlay: the library, as the write sees it.
+        rows: what is stored.
+        old: the records of those of the rows that are there already, by chunk id.
+        create_documents: make documents that are named and not there.
+    """
     info: LibraryInfo = overlay.info
     dimension = int(rows.vectors.shape[1])
     if info["dimension"] not in (None, dimension):
@@ -402,8 +412,8 @@ def plan_upsert(overlay: Overlay, rows: Rows, *, create_documents: bool) -> list
     stamp = now.encode()
     finished: list[bytes] = []
     for chunk_id, head in zip(rows.ids, rows.heads, strict=True):
-        old = overlay.record(chunk_id)
-        finished.append(finish(head, revision, stamp if old is None else created_at_of(old), stamp))
+        before = old.get(chunk_id)
+        finished.append(finish(head, revision, stamp if before is None else created_at_of(before), stamp))
     operations.append(
         Upsert(
             revision=revision,

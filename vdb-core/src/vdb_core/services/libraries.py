@@ -345,7 +345,7 @@ class LibraryService(ChunkOperations):
                 fresh.add(put)
                 more.append(put)
             if rows is not None:
-                more.extend(plan_upsert(fresh, rows, create_documents=False))
+                more.extend(plan_upsert(fresh, rows, {}, create_documents=False))
             return Plan([*plan.operations, *more], plan.answer)
 
         return self._engine.committer.submit(info["id"], prepare, size=0 if rows is None else rows.nbytes)

@@ -199,7 +199,7 @@ pub(crate) fn load_brute(
 
 /// Build the inverted file over full rows.
 #[pyfunction]
-#[pyo3(signature = (vectors, metric, threads, progress, cancelled, *, n_lists, seed))]
+#[pyo3(signature = (vectors, metric, threads, progress, cancelled, *, n_lists, codes, seed))]
 #[allow(clippy::too_many_arguments, reason = "the arguments of the index contract")]
 pub(crate) fn build_ivf_flat(
     py: Python<'_>,
@@ -209,28 +209,31 @@ pub(crate) fn build_ivf_flat(
     progress: Py<PyAny>,
     cancelled: Py<PyAny>,
     n_lists: Option<usize>,
+    codes: bool,
     seed: u64,
 ) -> PyResult<Index> {
-    let options = IvfFlatOptions { n_lists, seed };
+    let options = IvfFlatOptions { n_lists, codes, seed };
     build(py, vectors, Callbacks::new(progress, cancelled), |rows, observer| {
         IvfFlat::build(rows, metric.parse()?, options, threads, observer).map(Algorithm::IvfFlat)
     })
 }
 
-/// Open the inverted file over full rows.
+/// Open the inverted file over full rows; codes are made again.
 #[pyfunction]
+#[pyo3(signature = (directory, vectors, metric, *, codes))]
 pub(crate) fn load_ivf_flat(
     py: Python<'_>,
     directory: PathBuf,
     vectors: &Bound<'_, PyAny>,
     metric: &str,
+    codes: bool,
 ) -> PyResult<Index> {
-    load(py, vectors, |rows| IvfFlat::load(&directory, rows, metric.parse()?).map(Algorithm::IvfFlat))
+    load(py, vectors, |rows| IvfFlat::load(&directory, rows, metric.parse()?, codes).map(Algorithm::IvfFlat))
 }
 
 /// Build the inverted file over product-quantized residuals.
 #[pyfunction]
-#[pyo3(signature = (vectors, metric, threads, progress, cancelled, *, n_lists, n_subvectors, n_bits, seed))]
+#[pyo3(signature = (vectors, metric, threads, progress, cancelled, *, n_lists, n_subvectors, n_bits, codes, seed))]
 #[allow(clippy::too_many_arguments, reason = "the arguments of the index contract")]
 pub(crate) fn build_ivf_pq(
     py: Python<'_>,
@@ -242,23 +245,26 @@ pub(crate) fn build_ivf_pq(
     n_lists: Option<usize>,
     n_subvectors: Option<usize>,
     n_bits: Option<usize>,
+    codes: bool,
     seed: u64,
 ) -> PyResult<Index> {
-    let options = IvfPqOptions { n_lists, n_subvectors, n_bits, seed };
+    let options = IvfPqOptions { n_lists, n_subvectors, n_bits, codes, seed };
     build(py, vectors, Callbacks::new(progress, cancelled), |rows, observer| {
         IvfPq::build(rows, metric.parse()?, options, threads, observer).map(Algorithm::IvfPq)
     })
 }
 
-/// Open the inverted file over product-quantized residuals.
+/// Open the inverted file over product-quantized residuals; int8 codes are made again.
 #[pyfunction]
+#[pyo3(signature = (directory, vectors, metric, *, codes))]
 pub(crate) fn load_ivf_pq(
     py: Python<'_>,
     directory: PathBuf,
     vectors: &Bound<'_, PyAny>,
     metric: &str,
+    codes: bool,
 ) -> PyResult<Index> {
-    load(py, vectors, |rows| IvfPq::load(&directory, rows, metric.parse()?).map(Algorithm::IvfPq))
+    load(py, vectors, |rows| IvfPq::load(&directory, rows, metric.parse()?, codes).map(Algorithm::IvfPq))
 }
 
 /// What a defect looks like: reading past the end.

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use vdb_index::Matrix;
-use vdb_index::kernels::{BLOCK, BLOCKS, Blocks, CodedQuery, FAST_ROWS, Isa, Kernels, PANEL, Panel};
+use vdb_index::kernels::{BLOCK, BLOCKS, Blocks, CodedQuery, FAST_TABLE, Isa, Kernels, PANEL, Panel, Planes};
 
 const ROUNDS: usize = 9;
 
@@ -41,47 +41,88 @@ fn main() {
     bytes(&sets, 1024);
     bytes(&sets, 180_032);
     encode(&sets);
-    let codes: Vec<u8> = (0..96 * 16).map(|i| (i * 31 % 256) as u8).collect();
-    let mut sums = [0; FAST_ROWS];
-    println!("codes of 96 pieces of 4 bits");
-    report("  sums", &sets, FAST_ROWS * 1000, |kernels| {
-        for _ in 0..1000 {
-            (kernels.fast_scan)(black_box(&codes), black_box(&codes), &mut sums);
-        }
-    });
+    pieces(&sets);
 }
 
-/// Bytes instead of values: `rows` of 384, one query and 60 of them.
+/// 4-bit codes of 96 pieces: 64 rows in the first-level cache, one query and four of them.
+fn pieces(sets: &[&'static Kernels]) {
+    const GROUPS: usize = 12;
+    let codes: Vec<u8> = (0..GROUPS * 64 * 4).map(|i| (i * 31 % 256) as u8).collect();
+    let table: Vec<u8> = (0..GROUPS * FAST_TABLE).map(|i| (i * 37 % 256) as u8).collect();
+    println!("codes of 96 pieces of 4 bits");
+    for count in [1, 4] {
+        let tables = vec![table.as_slice(); count];
+        report(&format!("  sums, {count} queries"), sets, 64 * 1000 * count, |kernels| {
+            let mut sums = vec![[0; BLOCK]; 4 * count];
+            for _ in 0..1000 {
+                (kernels.fast_scan)(black_box(&codes), black_box(&tables), &mut sums);
+            }
+        });
+    }
+}
+
+/// Codes instead of values: `rows` of 384, one query and 60 of them.
 fn bytes(sets: &[&'static Kernels], rows: usize) {
     const DIM: usize = 384;
-    let codes: Vec<u8> = (0..rows * DIM).map(|i| (1 + i * 31 % 255) as u8).collect();
+    let codes: Vec<u8> = (0..rows * DIM / 2).map(|i| (i * 31 % 256) as u8).collect();
     let numbers = vec![1e-3; rows];
-    let blocks = Blocks::new(&codes, DIM / 4, [&numbers, &numbers, &numbers, &[]]).unwrap();
+    let planes = Planes {
+        upper: &codes,
+        lower: &codes,
+        scale: &numbers,
+        rough: &numbers,
+        residual: &numbers,
+        norm: &numbers,
+        half: &[],
+    };
+    let blocks = Blocks::new(planes, DIM / 8).unwrap();
     let query: Vec<i8> = (0..DIM).map(|i| (i * 37 % 255) as u8 as i8).map(|code| code.max(-127)).collect();
-    let queries = vec![CodedQuery::new(&query); 60];
+    let query = CodedQuery::new(&query);
+    let queries = [&query; 60];
     let limits = [-1e9; 60];
     let picked: Vec<[u32; BLOCKS]> = (0..(rows / BLOCK) as u32)
         .step_by(BLOCKS)
         .map(|first| std::array::from_fn(|j| first + j as u32))
         .collect();
-    println!("{rows} rows of {DIM} bytes");
+    println!("{rows} rows of {DIM} codes");
     for count in [1, 60] {
-        report(&format!("  sums, {count} queries"), sets, rows * count, |kernels| {
+        report(&format!("  sums of upper halves, {count} queries"), sets, rows * count, |kernels| {
             let mut sums = vec![[[0; BLOCK]; BLOCKS]; 6];
-            for picked in &picked {
+            for (at, blocks_of) in picked.iter().enumerate() {
+                let next = picked.get(at + 1).map_or(&[][..], |next| next);
                 for queries in queries[..count].chunks(6) {
-                    (kernels.code_sums)(&blocks, picked, black_box(queries), &mut sums[..queries.len()]);
+                    let sums = &mut sums[..queries.len()];
+                    (kernels.code_sums)(&blocks, blocks_of, next, black_box(queries), sums);
                 }
             }
         });
     }
-    report("  screen, 60 queries", sets, rows * 60, |kernels| {
+    report("  screen of upper halves, 60 queries", sets, rows * 60, |kernels| {
         let sums = vec![[[0; BLOCK]; BLOCKS]; 6];
         let mut passed = [0; 6];
         for picked in &picked {
             for queries in queries.chunks(6) {
                 (kernels.code_screen)(&blocks, picked, black_box(queries), &limits[..6], &sums, &mut passed);
                 black_box(&passed);
+            }
+        }
+    });
+    let many: Vec<&Kernels> = sets.iter().copied().filter(|kernels| kernels.whole.is_some()).collect();
+    report("  whole codes put together, summed and screened, 60 queries", &many, rows * 60, |kernels| {
+        let Some(whole) = kernels.whole else { return };
+        let (mut sums, mut passed, mut bytes) = (vec![[[0; BLOCK]; BLOCKS]; 6], [0; 6], Vec::new());
+        for picked in &picked {
+            (whole.assemble)(&blocks, picked, &mut bytes);
+            for queries in queries.chunks(6) {
+                (whole.screen)(
+                    &bytes,
+                    &blocks,
+                    picked,
+                    black_box(queries),
+                    &limits[..6],
+                    &mut sums,
+                    &mut passed,
+                );
             }
         }
     });

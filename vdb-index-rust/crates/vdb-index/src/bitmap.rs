@@ -44,6 +44,12 @@ impl<'a> Bitmap<'a> {
         slot < self.rows && self.words[slot / 64] >> (slot % 64) & 1 == 1
     }
 
+    /// Bit `i`: `slots[i]`, one of up to 16, is in the set.
+    #[inline]
+    pub(crate) fn of(&self, slots: &[u32]) -> u16 {
+        slots.iter().rev().fold(0, |bits, &slot| bits << 1 | u16::from(self.contains(slot)))
+    }
+
     /// Number of slots in the set.
     pub fn count(&self) -> usize {
         (0..self.words.len()).map(|index| self.word(index).count_ones() as usize).sum()

@@ -30,9 +30,6 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Nothing is between the computed key and the true one: for keys that are estimates anyway.
-    pub(crate) const NONE: Bound = Bound { scale: 0.0, rel: 0.0, abs: 0.0 };
-
     /// Keys come with an error of their own each, handed over in place of a norm; all are off by up to `abs` besides.
     pub(crate) fn each(abs: f64) -> Self {
         // The thousandth pays for rounding where it is added up.

@@ -3,6 +3,7 @@
 //! Build O(n d) for the codes (nothing for few rows), query O(n d) over bytes, space n (d + 12) bytes for codes and what
 //! bounds their error (4 more a row under l2); 4 n bytes for norms where short rows are scanned in float32.
 
+use crate::basis::{self, Basis};
 use crate::bitmap::Bitmap;
 use crate::coded::Coded;
 use crate::error::Result;
@@ -12,9 +13,12 @@ use crate::metric::Metric;
 use crate::pool;
 use crate::results::Neighbours;
 use crate::scan::{Norms, Scan, admit, collect_slots};
+use crate::sieve::search_range;
 use crate::topk::Candidates;
 use crate::watch::{Observer, Watch};
 
+/// For shorter rows codes and the numbers beside them take more than 0.3 of the rows' memory.
+const MIN_DIM: usize = 104;
 /// Fewer rows than this get their norms with the first search.
 const EAGER_ROWS: usize = 4097;
 /// Rows that all queries see before the next ones are read; a multiple of 64. 128 rows of 384 values fill 200 KB.
@@ -55,7 +59,7 @@ impl Brute {
         threads: usize,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        if codes && Coded::pays(rows.rows(), rows.dim()) {
+        if codes && basis::pays(rows.rows(), rows.dim()) && rows.dim() >= MIN_DIM {
             return Self::build_coded(rows, metric, threads, observer);
         }
         let watch = Watch::new(observer);
@@ -81,8 +85,10 @@ impl Brute {
         observer: &dyn Observer,
     ) -> Result<Self> {
         let mut index = Self::open(rows, metric);
-        if Coded::fits(rows.dim()) {
-            index.codes = Some(Coded::encode(index.kernels, metric, rows, threads, &Watch::new(observer))?);
+        if basis::fits(rows.dim()) {
+            let watch = Watch::new(observer);
+            let basis = Basis::new(index.kernels, metric, basis::mean(rows));
+            index.codes = Some(Coded::encode(index.kernels, basis, rows, None, threads, &watch)?);
         }
         Ok(index)
     }
@@ -179,7 +185,7 @@ impl Brute {
             let (group, range) = (task / ranges.len(), task % ranges.len());
             let numbers = numbers.iter().skip(group * group_len).take(group_len);
             let queries = numbers.map(|&number| queries.row(number));
-            codes.search(self.kernels, queries, k, allowed, ranges[range].clone())
+            search_range(self.kernels, codes, queries, k, allowed, ranges[range].clone())
         })
         .into_iter();
         let merge = |into: Option<Candidates>, from: Option<Candidates>| {

@@ -1,25 +1,16 @@
 //! Codes of rows in the layout in which they are scanned.
 //!
-//! Eight bits: a byte a piece, row after row. Four bits: blocks of 32 rows of one list, piece after piece, so that one
-//! 16-byte load brings a piece of all of them and a table of 16 entries is looked up within a register (André,
-//! Kermarrec, Le Scouarnec: "Cache locality is not enough", VLDB 2015):
-//!
-//! ```text
-//! block   piece 0: 16 bytes | piece 1: 16 bytes | ...     pieces filled up with zeros to a multiple of 4
-//! byte i  of a piece: row i in the low half, row i + 16 in the high half
-//! ```
+//! Eight bits: a byte a piece, row after row. Four bits: blocks of 16 rows of one list, see [`crate::kernels::FastLayout`].
 
-use crate::kernels::{FAST_ROWS, Kernels, Lanes, PANEL};
+use crate::huge;
+use crate::kernels::{BLOCK, FAST_GROUP, FAST_WORDS, FastLayout, FastSums, Kernels, TABLES_TOGETHER};
 use crate::lists::Lists;
 use crate::pq::{Bits, code_at, pack};
-
-/// Pieces are filled up to a multiple of this.
-const TOGETHER: usize = 4;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Codes {
     Rows { pieces: usize, codes: Vec<u8> },
-    Blocks { pieces: usize, codes: Vec<u8>, first_block: Vec<usize> },
+    Blocks { pieces: usize, layout: FastLayout, codes: Vec<u8> },
 }
 
 /// What a query knows of the codewords, in the form in which the codes are scanned.
@@ -31,50 +22,52 @@ pub(crate) enum Tables {
     Blocks { steps: Vec<u8>, step: f32, least: f32 },
 }
 
+/// Sums of the rows of a list for up to four queries, and what they were made of; used again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    fast: Vec<FastSums>,
+    passed: Vec<u16>,
+    plain: Vec<f32>,
+}
+
 impl Codes {
     /// From rows of packed codes in the order of the lists.
-    pub(crate) fn new(bits: Bits, pieces: usize, lists: &Lists, rows: Vec<u8>) -> Self {
+    pub(crate) fn new(layout: FastLayout, bits: Bits, pieces: usize, lists: &Lists, rows: Vec<u8>) -> Self {
         if bits == Bits::Eight {
             return Codes::Rows { pieces, codes: rows };
         }
-        let row_bytes = bits.row_bytes(pieces);
-        let block_bytes = block_bytes(pieces);
-        let mut first_block = vec![0];
+        let (row_bytes, bytes) = (bits.row_bytes(pieces), block_bytes(pieces));
+        let mut codes = huge::zeroed(lists.block_count() * bytes);
         for list in 0..lists.count() as u32 {
-            first_block.push(first_block[list as usize] + lists.range(list).len().div_ceil(FAST_ROWS));
-        }
-        let mut codes = vec![0; first_block[lists.count()] * block_bytes];
-        for list in 0..lists.count() as u32 {
-            let start = first_block[list as usize] * block_bytes;
-            for (index, row) in rows[lists.range(list).start * row_bytes..lists.range(list).end * row_bytes]
-                .chunks(row_bytes)
-                .enumerate()
-            {
-                let block = start + index / FAST_ROWS * block_bytes;
-                let (byte, shift) = place(index % FAST_ROWS);
+            let of_list = &mut codes[lists.blocks(list).start as usize * bytes..];
+            let packed = &rows[lists.range(list).start * row_bytes..lists.range(list).end * row_bytes];
+            for (index, row) in packed.chunks(row_bytes).enumerate() {
+                let block = &mut of_list[index / BLOCK * bytes..][..bytes];
                 for piece in 0..pieces {
-                    codes[block + piece * 16 + byte] |= code_at(bits, row, piece) << shift;
+                    let (byte, shift) = layout.place(index % BLOCK, piece);
+                    block[byte] |= code_at(bits, row, piece) << shift;
                 }
             }
         }
-        Codes::Blocks { pieces, codes, first_block }
+        Codes::Blocks { pieces, layout, codes }
     }
 
     /// Back to rows of packed codes in the order of the lists.
     pub(crate) fn to_rows(&self, lists: &Lists) -> Vec<u8> {
-        let (pieces, codes, first_block) = match self {
+        let (pieces, layout, codes) = match self {
             Codes::Rows { codes, .. } => return codes.clone(),
-            Codes::Blocks { pieces, codes, first_block } => (*pieces, codes, first_block),
+            Codes::Blocks { pieces, layout, codes } => (*pieces, *layout, codes),
         };
-        let row_bytes = Bits::Four.row_bytes(pieces);
+        let (row_bytes, bytes) = (Bits::Four.row_bytes(pieces), block_bytes(pieces));
         let mut rows = vec![0; lists.all_slots().len() * row_bytes];
         let mut unpacked = vec![0; pieces];
         for list in 0..lists.count() as u32 {
+            let of_list = &codes[lists.blocks(list).start as usize * bytes..];
             for (index, position) in lists.range(list).enumerate() {
-                let block = (first_block[list as usize] + index / FAST_ROWS) * block_bytes(pieces);
-                let (byte, shift) = place(index % FAST_ROWS);
+                let block = &of_list[index / BLOCK * bytes..][..bytes];
                 for (piece, code) in unpacked.iter_mut().enumerate() {
-                    *code = codes[block + piece * 16 + byte] >> shift & 15;
+                    let (byte, shift) = layout.place(index % BLOCK, piece);
+                    *code = block[byte] >> shift & 15;
                 }
                 pack(Bits::Four, &unpacked, &mut rows[position * row_bytes..][..row_bytes]);
             }
@@ -84,65 +77,112 @@ impl Codes {
 
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Codes::Rows { codes, .. } => codes.len(),
-            Codes::Blocks { codes, first_block, .. } => codes.len() + size_of_val(first_block.as_slice()),
+            Codes::Rows { codes, .. } | Codes::Blocks { codes, .. } => codes.len(),
         }
     }
 
     /// Prepare the tables of a query, `values[piece * words + word]`.
-    pub(crate) fn tables(&self, values: &[f32], words: usize) -> Tables {
+    pub(crate) fn tables(&self, kernels: &Kernels, values: &[f32], words: usize) -> Tables {
         let Codes::Blocks { pieces, .. } = self else {
             return Tables::Rows { words, values: values.to_vec() };
         };
-        let lowest = |piece: &[f32]| piece.iter().copied().fold(f32::INFINITY, f32::min);
-        let highest = |piece: &[f32]| piece.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let widest = values.chunks(words).map(|piece| highest(piece) - lowest(piece)).fold(0.0, f32::max);
-        // So many steps that the sum of all pieces still fits 16 bits.
-        let levels = (usize::from(u16::MAX) / pieces.next_multiple_of(TOGETHER)).min(255);
-        let step = if widest > 0.0 && widest.is_finite() { widest / levels as f32 } else { 1.0 };
-        let mut steps = vec![0; pieces.next_multiple_of(TOGETHER) * 16];
-        let mut least = 0.0;
-        for (piece, steps) in values.chunks(words).zip(steps.chunks_mut(16)) {
-            let low = lowest(piece);
-            least += low;
-            for (step_count, &value) in steps.iter_mut().zip(piece) {
-                *step_count = ((value - low) / step).round().min(levels as f32) as u8;
-            }
-        }
+        let mut steps = vec![0; pieces.next_multiple_of(FAST_GROUP) * FAST_WORDS];
+        let (step, least) = (kernels.fast_tables)(values, words, &mut steps);
         Tables::Blocks { steps, step, least }
     }
 
-    /// The looked-up sums of up to 32 rows of a list, from row `start` (a multiple of 32) on.
+    /// Ask for the first codes of a list; the hardware goes on from there.
     #[inline]
-    pub(crate) fn sums(
+    pub(crate) fn prefetch(&self, kernels: &Kernels, lists: &Lists, list: u32) {
+        let Codes::Blocks { pieces, codes, .. } = self else { return };
+        let (blocks, bytes) = (lists.blocks(list), block_bytes(*pieces));
+        let of_list = &codes[blocks.start as usize * bytes..blocks.end as usize * bytes];
+        (kernels.prefetch)(&of_list[..of_list.len().min(1024)]);
+    }
+
+    /// Hand over the rows of a list that are `live` (bit `i` of block `b`: row `16 b + i`) and whose keys for a query are
+    /// at most its limit, or nearly: `offer(query, row, sum)` gets the looked-up sum, and `limit(query)` is what a sum and
+    /// the row's term may make up together. Up to four queries.
+    #[allow(clippy::too_many_arguments, reason = "which rows for which queries, and what becomes of them")]
+    pub(crate) fn scan(
         &self,
         kernels: &Kernels,
-        tables: &Tables,
-        lists: &Lists,
-        list: u32,
-        start: usize,
-        sums: &mut Lanes,
+        (lists, list): (&Lists, u32),
+        tables: &[&Tables],
+        live: &[u16],
+        terms: &[[f32; BLOCK]],
+        scratch: &mut Sums,
+        limit: impl Fn(usize) -> f32,
+        mut offer: impl FnMut(usize, usize, f32),
     ) {
-        match (self, tables) {
-            (Codes::Blocks { pieces, codes, first_block }, Tables::Blocks { steps, step, least }) => {
-                let bytes = block_bytes(*pieces);
-                let block = first_block[list as usize] + start / FAST_ROWS;
-                let mut counts = [0; FAST_ROWS];
-                (kernels.fast_scan)(&codes[block * bytes..][..bytes], steps, &mut counts);
-                for (sum, &count) in sums.iter_mut().zip(&counts) {
-                    *sum = least + step * f32::from(count);
+        let Sums { fast, passed, plain } = scratch;
+        match self {
+            Codes::Blocks { pieces, codes, .. } => {
+                let (blocks, bytes) = (lists.blocks(list), block_bytes(*pieces));
+                let codes = &codes[blocks.start as usize * bytes..blocks.end as usize * bytes];
+                fast.resize(live.len() * tables.len(), [0; BLOCK]);
+                passed.resize(live.len(), 0);
+                let mut of_queries: [&[u8]; TABLES_TOGETHER] = [&[]; TABLES_TOGETHER];
+                for (place, tables) in of_queries.iter_mut().zip(tables) {
+                    if let Tables::Blocks { steps, .. } = tables {
+                        *place = steps;
+                    }
+                }
+                // A filter leaves out blocks; the runs between are scanned as they are.
+                let mut start = 0;
+                while start < live.len() {
+                    let gap = live[start..].iter().position(|&rows| rows != 0);
+                    let Some(gap) = gap else { break };
+                    start += gap;
+                    let length =
+                        live[start..].iter().position(|&rows| rows == 0).unwrap_or(live.len() - start);
+                    let sums = &mut fast[..length * tables.len()];
+                    (kernels.fast_scan)(
+                        &codes[start * bytes..][..length * bytes],
+                        &of_queries[..tables.len()],
+                        sums,
+                    );
+                    let terms = terms.get(start..start + length).unwrap_or_default();
+                    let passed = &mut passed[..length];
+                    for (q, tables) in tables.iter().enumerate() {
+                        let Tables::Blocks { step, least, .. } = tables else { continue };
+                        let sums = &sums[q * length..][..length];
+                        // Rounding must not cost a row whose key is the limit.
+                        let limit = limit(q);
+                        let room = (limit.abs() + least.abs()) * 1e-5;
+                        (kernels.fast_screen)(sums, terms, *step, limit - least + room, passed);
+                        for (block, (&passed, sums)) in passed.iter().zip(sums).enumerate() {
+                            let mut rows = passed & live[start + block];
+                            while rows != 0 {
+                                let row = rows.trailing_zeros() as usize;
+                                rows &= rows - 1;
+                                offer(q, (start + block) * BLOCK + row, least + step * f32::from(sums[row]));
+                            }
+                        }
+                    }
+                    start += length;
                 }
             }
-            (Codes::Rows { pieces, codes }, Tables::Rows { words, values }) => {
+            Codes::Rows { pieces, codes } => {
                 let positions = lists.range(list);
-                let first = positions.start + start;
-                let last = (first + PANEL).min(positions.end);
-                for (sum, row) in sums.iter_mut().zip(codes[first * pieces..last * pieces].chunks(*pieces)) {
-                    *sum = look_up(row, values, *words);
+                let codes = &codes[positions.start * pieces..positions.end * pieces];
+                for (q, tables) in tables.iter().enumerate() {
+                    let Tables::Rows { words, values } = tables else { continue };
+                    plain.clear();
+                    plain.extend(codes.chunks(*pieces).zip(0..).map(|(row, at): (&[u8], usize)| {
+                        if live[at / BLOCK] >> (at % BLOCK) & 1 == 0 {
+                            0.0
+                        } else {
+                            look_up(row, values, *words)
+                        }
+                    }));
+                    for (at, &sum) in plain.iter().enumerate() {
+                        if live[at / BLOCK] >> (at % BLOCK) & 1 == 1 {
+                            offer(q, at, sum);
+                        }
+                    }
                 }
             }
-            // Tables are made by the codes that they are used with.
-            _ => sums.fill(f32::INFINITY),
         }
     }
 }
@@ -166,14 +206,8 @@ fn look_up(row: &[u8], tables: &[f32], words: usize) -> f32 {
     (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
-/// Byte within a piece, and shift within the byte, of a row of a block.
-#[inline]
-fn place(row: usize) -> (usize, usize) {
-    (row % 16, row / 16 * 4)
-}
-
 fn block_bytes(pieces: usize) -> usize {
-    pieces.next_multiple_of(TOGETHER) * 16
+    pieces.next_multiple_of(FAST_GROUP) * BLOCK / 2
 }
 
 #[cfg(test)]
@@ -195,21 +229,43 @@ mod tests {
                 pack(Bits::Four, &codes, row);
                 plain.extend(codes);
             }
-            let codes = Codes::new(Bits::Four, pieces, &lists, packed.clone());
-            assert_eq!(codes.to_rows(&lists), packed);
-            let values: Vec<f32> = (0..pieces * 16).map(|_| rng.below(1000) as f32 / 1000.0 - 0.3).collect();
-            let tables = codes.tables(&values, 16);
-            let Tables::Blocks { step, .. } = tables else { panic!("four bits come in blocks") };
+            let mut values =
+                || -> Vec<f32> { (0..pieces * 16).map(|_| rng.below(1000) as f32 / 1000.0 - 0.3).collect() };
+            let values: [Vec<f32>; 4] = std::array::from_fn(|_| values());
             for kernels in Isa::ALL.into_iter().filter_map(Kernels::of) {
-                for list in 0..3 {
-                    for start in (0..lists.range(list).len()).step_by(32) {
-                        let mut sums = [0.0; PANEL];
-                        codes.sums(kernels, &tables, &lists, list, start, &mut sums);
-                        for (position, sum) in lists.range(list).skip(start).zip(sums) {
-                            let expected = look_up(&plain[position * pieces..][..pieces], &values, 16);
-                            let tolerance = step * pieces as f32 * 0.51 + 1e-3;
-                            assert!((sum - expected).abs() <= tolerance, "{sum} {expected} {kernels:?}");
-                        }
+                let codes = Codes::new(kernels.fast_layout, Bits::Four, pieces, &lists, packed.clone());
+                assert_eq!(codes.to_rows(&lists), packed);
+                for queries in 1..=4 {
+                    let tables: Vec<Tables> =
+                        values[..queries].iter().map(|values| codes.tables(kernels, values, 16)).collect();
+                    let tables: Vec<&Tables> = tables.iter().collect();
+                    for list in 0..3 {
+                        let mut live = Vec::new();
+                        lists.live(list, None, &mut live);
+                        live.iter_mut().skip(1).step_by(3).for_each(|rows| *rows = 0);
+                        let mut seen = 0;
+                        codes.scan(
+                            kernels,
+                            (&lists, list),
+                            &tables,
+                            &live,
+                            &[],
+                            &mut Sums::default(),
+                            |_| f32::INFINITY,
+                            |q, row, sum| {
+                                seen += 1;
+                                assert!(live[row / 16] >> (row % 16) & 1 == 1);
+                                let position = lists.range(list).start + row;
+                                let expected = look_up(&plain[position * pieces..][..pieces], &values[q], 16);
+                                let Tables::Blocks { step, .. } = tables[q] else { panic!("four bits") };
+                                let tolerance = step * pieces as f32 * 0.51 + 1e-3;
+                                assert!((sum - expected).abs() <= tolerance, "{sum} {expected} {kernels:?}");
+                            },
+                        );
+                        assert_eq!(
+                            seen,
+                            queries as u32 * live.iter().map(|rows| rows.count_ones()).sum::<u32>()
+                        );
                     }
                 }
             }

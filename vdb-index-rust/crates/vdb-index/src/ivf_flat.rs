@@ -7,23 +7,26 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::basis;
 use crate::bitmap::Bitmap;
-use crate::coarse::Coarse;
+use crate::coarse::{Coarse, ListQuery, Ranking};
+use crate::coded::Coded;
 use crate::error::Result;
 use crate::kernels::{Kernels, PANEL};
-use crate::kmeans::group;
 use crate::lists::Lists;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
 use crate::pool;
+use crate::probing::{Probing, filtered_probes};
 use crate::results::Neighbours;
 use crate::scan::{Norms, Scan, admit};
+use crate::sieve::{Coding, Sieve};
 use crate::store::Header;
 use crate::topk::Candidates;
-use crate::watch::{Observer, Watch};
+use crate::watch::{Observer, Unobserved, Watch};
 
 const KIND: &str = "ivf_flat";
-/// From so many queries a thread on, lists are read once for all queries that probe them.
+/// From so many queries on, lists are read once for all queries that probe them.
 const TOGETHER: usize = 16;
 /// From so many queries that probe a list on, a panel of mostly empty lanes beats one query after the other.
 const PANEL_FROM: usize = 4;
@@ -31,12 +34,20 @@ const PANEL_FROM: usize = 4;
 const PLACES: usize = 1 << 20;
 
 /// What the user may choose.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct IvfFlatOptions {
     /// Number of lists; at most the number of rows are made. `None`: twice the square root of the rows.
     pub n_lists: Option<usize>,
+    /// Whether rows are kept as int8 codes as well.
+    pub codes: bool,
     /// Seed of sampling and of the first centroids.
     pub seed: u64,
+}
+
+impl Default for IvfFlatOptions {
+    fn default() -> Self {
+        Self { n_lists: None, codes: true, seed: 0 }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,14 +63,6 @@ pub(crate) fn default_probes(n_lists: usize) -> usize {
     ((18.0 * (n_lists as f64).powf(0.22)).ceil() as usize).clamp(1, n_lists.max(1))
 }
 
-/// Lists to scan where a filter leaves the share `s` of the rows: `n_probes s^-1/4`. The nearest allowed rows lie farther
-/// off, in more lists, than the nearest of all; and a list costs less, because only its allowed rows are compared.
-pub(crate) fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows: usize) -> usize {
-    let Some(allowed) = allowed else { return n_probes };
-    let share = allowed.count().max(1) as f64 / rows.max(1) as f64;
-    (n_probes as f64 * share.powf(-0.25)).ceil() as usize
-}
-
 /// The index; see the module.
 #[derive(Debug)]
 pub struct IvfFlat {
@@ -70,6 +73,7 @@ pub struct IvfFlat {
     seed: u64,
     coarse: Coarse,
     lists: Lists,
+    codes: Option<Coded>,
     norms: Norms,
 }
 
@@ -93,18 +97,30 @@ impl IvfFlat {
         watch.tick("train lists", 0, rows.rows())?;
         let (coarse, lists) =
             Coarse::build(kernels, rows, metric, options.n_lists, options.seed, threads, &watch)?;
+        Self::over(kernels, rows, metric, options.seed, options.codes, (coarse, lists), threads, &watch)
+    }
+
+    /// Lists over rows; codes, or norms where these have none, are made of the rows.
+    #[allow(clippy::too_many_arguments, reason = "the parts of an index that is not put together yet")]
+    fn over(
+        kernels: &'static Kernels,
+        rows: Matrix<'_>,
+        metric: Metric,
+        seed: u64,
+        wanted: bool,
+        (coarse, lists): (Coarse, Lists),
+        threads: usize,
+        watch: &Watch<'_>,
+    ) -> Result<Self> {
         let norms = Norms::default();
-        norms.prepare(kernels, metric, rows, threads, &watch)?;
-        Ok(Self {
-            kernels,
-            metric,
-            rows: rows.rows(),
-            dim: rows.dim(),
-            seed: options.seed,
-            coarse,
-            lists,
-            norms,
-        })
+        let codes = if wanted && basis::pays(rows.rows(), rows.dim()) {
+            let order = lists.padded();
+            Some(Coded::encode(kernels, coarse.basis(kernels), rows, Some(&order), threads, watch)?)
+        } else {
+            norms.prepare(kernels, metric, rows, threads, watch)?;
+            None
+        };
+        Ok(Self { kernels, metric, rows: rows.rows(), dim: rows.dim(), seed, coarse, lists, codes, norms })
     }
 
     /// Number of lists.
@@ -123,8 +139,10 @@ impl IvfFlat {
     }
 
     /// Bytes by part.
-    pub fn bytes(&self) -> [(&'static str, usize); 3] {
-        [("centroids", self.coarse.bytes()), ("lists", self.lists.bytes()), ("norms", self.norms.bytes())]
+    pub fn bytes(&self) -> Vec<(&'static str, usize)> {
+        let codes = self.codes.as_ref().map(Coded::bytes);
+        let parts = [("centroids", self.coarse.bytes()), ("lists", self.lists.bytes())];
+        parts.into_iter().chain(codes.into_iter().flatten()).chain([("norms", self.norms.bytes())]).collect()
     }
 
     /// The `k` nearest of the allowed rows in the `n_probes` nearest lists that have any; a filter that leaves the share
@@ -150,120 +168,162 @@ impl IvfFlat {
             return Ok(result);
         }
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
-        let n_probes = filtered_probes(n_probes, allowed, self.rows);
-        let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
-        let mut work: Vec<_> = result.rows_mut().into_iter().map(|places| (places, Ok(()))).collect();
-        let together = queries.rows() >= TOGETHER * threads.max(1);
-        // Many queries share what the filter leaves of each list.
-        let filtered = allowed.filter(|_| together).map(|allowed| self.lists.filtered(allowed));
-        let lists = filtered.as_ref().unwrap_or(&self.lists);
-        let block = if together {
-            (PLACES / k).clamp(TOGETHER, queries.rows().div_ceil(threads.max(1)))
-        } else {
-            queries.rows().div_ceil(threads.max(1))
-        };
+        let probing = Probing { k, n_probes: filtered_probes(n_probes, allowed, self.rows), allowed };
+        let mut work = result.rows_mut();
+        let block = queries.rows().div_ceil(threads.max(1)).min((PLACES / k).max(TOGETHER));
         pool::chunks_mut(threads, &mut work, block, |start, part| {
             let numbers: Vec<u32> = (start..start + part.len()).map(|number| number as u32).collect();
-            let found = if together {
-                self.search_many(&scan, queries, &numbers, k, lists, n_probes)
-            } else {
-                let mut kept = Vec::new();
-                let one =
-                    |&number| self.search_one(&scan, queries.row(number), k, allowed, n_probes, &mut kept);
-                numbers.iter().map(one).collect()
-            };
-            match found {
-                Ok(found) => {
-                    for (((slots, distances), _), (candidates, &number)) in
-                        part.iter_mut().zip(found.into_iter().zip(&numbers))
-                    {
-                        scan.decide(queries.row(number), candidates, slots, distances);
-                    }
-                }
-                Err(error) => part[0].1 = Err(error),
+            let decide = Scan::deciding(self.kernels, self.metric, rows);
+            let found = self.find(rows, queries, &numbers, &probing);
+            for (((slots, distances), candidates), &number) in part.iter_mut().zip(found).zip(&numbers) {
+                decide.decide(queries.row(number), candidates, slots, distances);
             }
         });
-        work.into_iter().try_for_each(|(_, outcome)| outcome)?;
         Ok(result)
+    }
+
+    /// The rows that may be the nearest in the lists that each query probes.
+    fn find(
+        &self,
+        rows: Matrix<'_>,
+        queries: Matrix<'_>,
+        numbers: &[u32],
+        probing: &Probing<'_>,
+    ) -> Vec<Candidates> {
+        let asked = numbers.iter().map(|&number| queries.row(number));
+        let asked = self.coarse.rank(self.kernels, asked, probing.n_probes);
+        let mut found: Vec<Option<Candidates>> = numbers.iter().map(|_| None).collect();
+        let (mut places, mut rankings, mut coding) = (Vec::new(), Vec::new(), Coding::default());
+        let (mut plain, mut plain_rankings) = (Vec::new(), Vec::new());
+        let sieve = self
+            .codes
+            .as_ref()
+            .and_then(|codes| Sieve::new(self.kernels, codes, Some(self.lists.all_slots())));
+        for (place, ListQuery { coded, ranking }) in asked.into_iter().enumerate() {
+            if let (Some((query, shared)), Some(_)) = (coded, &sieve) {
+                places.push(place);
+                rankings.push(ranking);
+                coding.push(query, shared, probing.k);
+            } else {
+                plain.push(place);
+                plain_rankings.push(ranking);
+            }
+        }
+        if let Some(sieve) = sieve {
+            if rankings.len() < TOGETHER {
+                self.sieve_few(&sieve, rankings, &mut coding, probing);
+            } else {
+                self.sieve_many(&sieve, rankings, &mut coding, probing);
+            }
+            for (place, candidates) in places.into_iter().zip(coding.finish(&sieve)) {
+                found[place] = Some(candidates);
+            }
+        }
+        if !plain.is_empty() {
+            let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
+            let asked: Vec<&[f32]> = plain.iter().map(|&place| queries.row(numbers[place])).collect();
+            for (place, candidates) in
+                plain.into_iter().zip(self.scan_lists(&scan, &asked, plain_rankings, probing))
+            {
+                found[place] = Some(candidates);
+            }
+        }
+        found.into_iter().flatten().collect()
+    }
+
+    /// One query after the other over the blocks of its lists.
+    fn sieve_few(
+        &self,
+        sieve: &Sieve<'_>,
+        rankings: Vec<Ranking<'_>>,
+        coding: &mut Coding,
+        probing: &Probing<'_>,
+    ) {
+        let mut picks = Vec::new();
+        for (number, ranking) in (0..).zip(rankings) {
+            picks.clear();
+            let mut budget = probing.budget();
+            for (_, list) in ranking {
+                if !budget.take(self.lists.pick(list, probing.allowed, &mut picks)) {
+                    break;
+                }
+            }
+            sieve.see_all(&picks, coding, &[number]);
+        }
     }
 
     /// List after list over all queries that probe it. The list nearest to each query goes first, because it brings the
     /// limits down for the others.
-    fn search_many(
+    fn sieve_many(
         &self,
-        scan: &Scan<'_>,
-        queries: Matrix<'_>,
-        numbers: &[u32],
-        k: usize,
-        lists: &Lists,
-        n_probes: usize,
-    ) -> Result<Vec<Candidates>> {
-        let mut searches: Vec<_> =
-            numbers.iter().map(|&number| scan.search(queries.row(number), k)).collect();
-        let (mut nearest, mut others) = (Vec::new(), Vec::new());
-        for (index, &number) in numbers.iter().enumerate() {
-            let (mut probed, mut seen) = (0, 0);
-            for list in self.coarse.rank(self.kernels, queries.row(number), n_probes)? {
-                let rows = lists.range(list).len();
-                if rows == 0 {
-                    continue;
-                }
-                let probes = if probed == 0 { &mut nearest } else { &mut others };
-                probes.push((list, index as u32));
-                probed += 1;
-                seen += rows;
-                if probed >= n_probes && seen >= k {
-                    break;
+        sieve: &Sieve<'_>,
+        rankings: Vec<Ranking<'_>>,
+        coding: &mut Coding,
+        probing: &Probing<'_>,
+    ) {
+        let mut picks = Vec::new();
+        let picked: Vec<_> = (0..self.lists.count() as u32)
+            .map(|list| {
+                let first = picks.len();
+                let rows = self.lists.pick(list, probing.allowed, &mut picks);
+                (first..picks.len(), rows)
+            })
+            .collect();
+        for probes in probing.probes(rankings, |list| picked[list as usize].1, picked.len()) {
+            for ((blocks, _), list) in picked.iter().zip(0..) {
+                let (who, _) = probes.of(list);
+                if !who.is_empty() {
+                    sieve.see_all(&picks[blocks.clone()], coding, who);
                 }
             }
         }
-        let mut keys = Vec::new();
-        for probes in [nearest, others] {
-            let (offsets, order) = group(probes.iter().map(|&(list, _)| list), lists.count());
-            let order: Vec<u32> = order.into_iter().map(|place| probes[place as usize].1).collect();
-            for list in 0..lists.count() as u32 {
-                let slots = lists.slots(list);
-                for picked in order[offsets[list as usize]..offsets[list as usize + 1]].chunks(PANEL) {
-                    if picked.len() < PANEL_FROM {
-                        picked.iter().for_each(|&index| scan.offer(&mut searches[index as usize], slots));
-                        continue;
-                    }
-                    scan.offer_picked(&mut searches, picked, slots, &mut keys);
-                }
-            }
-        }
-        Ok(searches.into_iter().map(|search| search.candidates).collect())
     }
 
-    fn search_one(
+    /// Lists in float32: for short rows, which have no codes, and for queries that have none.
+    fn scan_lists(
         &self,
         scan: &Scan<'_>,
-        query: &[f32],
-        k: usize,
-        allowed: Option<Bitmap<'_>>,
-        n_probes: usize,
-        kept: &mut Vec<u32>,
-    ) -> Result<Candidates> {
-        let mut search = scan.search(query, k);
-        let (mut probed, mut seen) = (0, 0);
-        for list in self.coarse.rank(self.kernels, query, n_probes)? {
-            let mut slots = self.lists.slots(list);
-            if let Some(allowed) = allowed {
-                kept.clear();
-                kept.extend(slots.iter().copied().filter(|&slot| allowed.contains(slot)));
-                slots = kept;
+        asked: &[&[f32]],
+        rankings: Vec<Ranking<'_>>,
+        probing: &Probing<'_>,
+    ) -> Vec<Candidates> {
+        let mut searches: Vec<_> = asked.iter().map(|query| scan.search(query, probing.k)).collect();
+        if asked.len() < TOGETHER {
+            let mut kept = Vec::new();
+            for (search, ranking) in searches.iter_mut().zip(rankings) {
+                let mut budget = probing.budget();
+                for (_, list) in ranking {
+                    let mut slots = self.lists.slots(list);
+                    if let Some(allowed) = probing.allowed {
+                        kept.clear();
+                        kept.extend(slots.iter().copied().filter(|&slot| allowed.contains(slot)));
+                        slots = &kept;
+                    }
+                    scan.offer(search, slots);
+                    if !budget.take(slots.len()) {
+                        break;
+                    }
+                }
             }
-            if slots.is_empty() {
-                continue;
-            }
-            scan.offer(&mut search, slots);
-            probed += 1;
-            seen += slots.len();
-            if probed >= n_probes && seen >= k {
-                break;
+        } else {
+            // Many queries share what the filter leaves of each list.
+            let filtered = probing.allowed.map(|allowed| self.lists.filtered(allowed));
+            let lists = filtered.as_ref().unwrap_or(&self.lists);
+            let mut keys = Vec::new();
+            for probes in probing.probes(rankings, |list| lists.range(list).len(), lists.count()) {
+                for list in 0..lists.count() as u32 {
+                    let slots = lists.slots(list);
+                    for picked in probes.of(list).0.chunks(PANEL) {
+                        if picked.len() < PANEL_FROM {
+                            picked.iter().for_each(|&index| scan.offer(&mut searches[index as usize], slots));
+                            continue;
+                        }
+                        scan.offer_picked(&mut searches, picked, slots, &mut keys);
+                    }
+                }
             }
         }
-        Ok(search.candidates)
+        searches.into_iter().map(|search| search.candidates).collect()
     }
 
     /// Write `index.json`, `centroids.npy`, `offsets.npy` and `slots.npy`.
@@ -277,22 +337,17 @@ impl IvfFlat {
         self.lists.save(directory)
     }
 
-    /// Open what [`save`](Self::save) wrote. Norms are made with the first search.
+    /// Open what [`save`](Self::save) wrote; codes, which are wanted or not, are made again.
     ///
     /// # Errors
     /// [`Error::Damaged`](crate::Error::Damaged) when the files are not what was written over such rows.
-    pub fn load(directory: &Path, rows: Matrix<'_>, metric: Metric) -> Result<Self> {
+    pub fn load(directory: &Path, rows: Matrix<'_>, metric: Metric, codes: bool) -> Result<Self> {
         let header = Header::<Parameters>::load(directory, KIND, metric, rows)?;
         let Parameters { n_lists, seed } = header.parameters;
-        Ok(Self {
-            kernels: Kernels::best(),
-            metric,
-            rows: rows.rows(),
-            dim: rows.dim(),
-            seed,
-            coarse: Coarse::load(directory, metric, n_lists, rows.dim())?,
-            lists: Lists::load(directory, n_lists, rows.rows())?,
-            norms: Norms::default(),
-        })
+        let kernels = Kernels::best();
+        let coarse = Coarse::load(kernels, directory, metric, n_lists, rows.dim())?;
+        let lists = Lists::load(directory, n_lists, rows.rows())?;
+        let watch = Watch::new(&Unobserved);
+        Self::over(kernels, rows, metric, seed, codes, (coarse, lists), pool::cores(), &watch)
     }
 }

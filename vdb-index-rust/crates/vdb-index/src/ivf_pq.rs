@@ -18,32 +18,38 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::basis;
 use crate::bitmap::Bitmap;
-use crate::bounds::Bound;
-use crate::coarse::Coarse;
-use crate::codes::{Codes, Tables};
+use crate::coarse::{Coarse, ListQuery, Ranking};
+use crate::codes::{Codes, Sums, Tables};
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, PANEL};
+use crate::kernels::{BLOCK, CodedQuery, Kernels, TABLES_TOGETHER};
 use crate::lists::Lists;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
 use crate::pool;
 use crate::pq::{Bits, Quantizer, code_at, pack};
+use crate::probing::{Probing, filtered_probes};
 use crate::results::{Neighbours, write_best};
 use crate::rng::Rng;
+use crate::rowcodes::RowCodes;
 use crate::scan::{Norms, Scan, admit};
+use crate::shortlist::Shortlist;
 use crate::store::{self, Header};
-use crate::topk::Candidates;
-use crate::watch::{Observer, Watch};
+use crate::watch::{Observer, Unobserved, Watch};
 use crate::{ivf_flat, npy};
 
 const KIND: &str = "ivf_pq";
 const CODES: &str = "codes.npy";
 const CODEBOOKS: &str = "codebooks.npy";
 const TERMS: &str = "terms.npy";
+/// Queries that a thread takes at a time.
+const TOGETHER: usize = 1024;
+/// From so many queries on, lists are read once for all queries that probe them.
+const MANY: usize = 16;
 
 /// What the user may choose.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct IvfPqOptions {
     /// Number of lists; at most the number of rows are made. `None`: twice the square root of the rows.
     pub n_lists: Option<usize>,
@@ -51,8 +57,16 @@ pub struct IvfPqOptions {
     pub n_subvectors: Option<usize>,
     /// 4 or 8 bits a piece. `None`: 4.
     pub n_bits: Option<usize>,
+    /// Whether rows are kept as int8 codes as well, by which candidates are re-ranked.
+    pub codes: bool,
     /// Seed of sampling and of the first centroids.
     pub seed: u64,
+}
+
+impl Default for IvfPqOptions {
+    fn default() -> Self {
+        Self { n_lists: None, n_subvectors: None, n_bits: None, codes: true, seed: 0 }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,6 +97,22 @@ pub(crate) fn default_rerank(k: usize) -> usize {
     k.saturating_mul(10).saturating_add(100)
 }
 
+/// Memory that one query after the other uses.
+#[derive(Default)]
+struct Scratch {
+    values: Vec<f32>,
+    live: Vec<u16>,
+    sums: Sums,
+    positions: Vec<u32>,
+}
+
+/// What all queries of a search share.
+struct Ranked<'a> {
+    rows: Matrix<'a>,
+    k: usize,
+    rerank: usize,
+}
+
 /// The index; see the module.
 #[derive(Debug)]
 pub struct IvfPq {
@@ -96,10 +126,9 @@ pub struct IvfPq {
     lists: Lists,
     quantizer: Quantizer,
     codes: Codes,
-    /// The mean of the centroids, for l2.
-    centre: Vec<f32>,
-    /// `|r|² + 2 (c-m)·r` of each row in the order of the lists, for l2; else nothing.
-    terms: Vec<f32>,
+    row_codes: Option<RowCodes>,
+    /// `|r|² + 2 (c-m)·r` of each row of each block, for l2; else nothing.
+    terms: Vec<[f32; BLOCK]>,
     norms: Norms,
 }
 
@@ -151,12 +180,15 @@ impl IvfPq {
             let residuals = Matrix::new(&residuals, sample.len(), dim)?;
             Quantizer::train(kernels, residuals, pieces, bits, options.seed, threads, &watch)?
         };
-        let centre = coarse.centre();
         let (codes, terms) =
-            encode(kernels, rows, metric, bits, &coarse, &centre, &lists, &quantizer, threads, &watch)?;
+            encode(kernels, rows, metric, bits, &coarse, &lists, &quantizer, threads, &watch)?;
         let norms = Norms::default();
-        norms.prepare(kernels, metric, rows, threads, &watch)?;
-        let codes = Codes::new(bits, pieces, &lists, codes);
+        let row_codes = rerank_codes(kernels, &coarse, &lists, rows, options.codes, threads, &watch)?;
+        if row_codes.is_none() {
+            norms.prepare(kernels, metric, rows, threads, &watch)?;
+        }
+        let codes = Codes::new(kernels.fast_layout, bits, pieces, &lists, codes);
+        let terms = in_blocks(&lists, &terms);
         let (rows, seed) = (rows.rows(), options.seed);
         Ok(Self {
             kernels,
@@ -169,7 +201,7 @@ impl IvfPq {
             lists,
             quantizer,
             codes,
-            centre,
+            row_codes,
             terms,
             norms,
         })
@@ -201,15 +233,17 @@ impl IvfPq {
     }
 
     /// Bytes by part.
-    pub fn bytes(&self) -> [(&'static str, usize); 6] {
-        [
+    pub fn bytes(&self) -> Vec<(&'static str, usize)> {
+        let parts = [
             ("centroids", self.coarse.bytes()),
             ("lists", self.lists.bytes()),
             ("codes", self.codes.bytes()),
             ("codebooks", self.quantizer.bytes()),
             ("terms", size_of_val(self.terms.as_slice())),
             ("norms", self.norms.bytes()),
-        ]
+        ];
+        let row_codes = self.row_codes.as_ref().map(|codes| ("rerank codes", codes.bytes()));
+        parts.into_iter().chain(row_codes).collect()
     }
 
     /// The `k` nearest of the allowed rows in the `n_probes` nearest lists that have any, by estimate; the best
@@ -238,121 +272,191 @@ impl IvfPq {
             return Ok(result);
         }
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
-        let n_probes = ivf_flat::filtered_probes(n_probes, allowed, self.rows);
+        let probing = Probing { k, n_probes: filtered_probes(n_probes, allowed, self.rows), allowed };
         let rerank = rerank.unwrap_or_else(|| default_rerank(k));
-        let scan = Scan::new(self.kernels, self.metric, rows, &self.norms);
-        let mut work: Vec<_> = result.rows_mut().into_iter().map(|places| (places, Ok(()))).collect();
-        pool::chunks_mut(threads, &mut work, 8, |start, part| {
-            let mut values = Vec::new();
-            for (index, ((slots, distances), outcome)) in part.iter_mut().enumerate() {
-                let query = queries.row((start + index) as u32);
-                let wanted = rerank.max(k).min(self.rows);
-                let found = self.estimate(query, wanted, k, allowed, n_probes, &mut values);
-                *outcome = found.map(|found| {
-                    if rerank == 0 {
-                        let mut found: Vec<_> =
-                            found.finish_with_keys().map(|(key, slot)| (self.distance(key), slot)).collect();
-                        write_best(&mut found, slots, distances);
-                    } else {
-                        let mut search = scan.search(query, k);
-                        let shortlist: Vec<u32> = found.finish().collect();
-                        scan.offer(&mut search, &shortlist);
-                        scan.decide(query, search.candidates, slots, distances);
-                    }
-                });
+        let ranked = Ranked { rows, k, rerank };
+        let mut places = result.rows_mut();
+        let block = queries.rows().div_ceil(threads.max(1)).min(TOGETHER);
+        pool::chunks_mut(threads, &mut places, block, |start, part| {
+            let asked = (start..start + part.len()).map(|number| queries.row(number as u32));
+            let asked = self.coarse.rank(self.kernels, asked, probing.n_probes);
+            let mut scratch = Scratch::default();
+            let many = part.len() >= MANY;
+            let (coded, rankings): (Vec<_>, Vec<_>) =
+                asked.into_iter().map(|ListQuery { coded, ranking }| (coded, ranking)).unzip();
+            let number = |index: usize| queries.row((start + index) as u32);
+            let wanted = rerank.max(k).min(self.rows);
+            let found = if many {
+                self.estimate_many(part.len(), number, wanted, rankings, &probing, &mut scratch)
+            } else {
+                let one =
+                    |(index, ranking)| self.estimate(number(index), wanted, ranking, &probing, &mut scratch);
+                rankings.into_iter().enumerate().map(one).collect()
+            };
+            for (index, ((places, coded), found)) in part.iter_mut().zip(coded).zip(found).enumerate() {
+                self.finish(&ranked, number(index), coded, found, &mut scratch, places);
             }
         });
-        work.into_iter().try_for_each(|(_, outcome)| outcome)?;
         Ok(result)
     }
 
-    fn distance(&self, key: f32) -> f64 {
-        if self.metric == Metric::Cosine { 1.0 + f64::from(key) } else { f64::from(key) }
+    /// From estimates to the answer.
+    fn finish(
+        &self,
+        ranked: &Ranked<'_>,
+        query: &[f32],
+        coded: Option<(CodedQuery, f64)>,
+        found: Shortlist,
+        scratch: &mut Scratch,
+        (slots, distances): &mut (&mut [u32], &mut [f32]),
+    ) {
+        let all_slots = self.lists.all_slots();
+        if ranked.rerank == 0 {
+            let offset = self.coarse.offset(self.kernels, query);
+            let distance = |key: f32| {
+                let key = f64::from(key) + f64::from(offset);
+                self.metric.distance(if self.metric.is_inner_product() { -key } else { key })
+            };
+            let mut found: Vec<_> =
+                found.finish().map(|(key, position)| (distance(key), all_slots[position as usize])).collect();
+            write_best(&mut found, slots, distances);
+            return;
+        }
+        scratch.positions.clear();
+        scratch.positions.extend(found.finish().map(|(_, position)| position));
+        let (scan, candidates) = if let (Some(codes), Some(coded)) = (&self.row_codes, &coded) {
+            let candidates = codes.sieve(self.kernels, coded, ranked.k, &scratch.positions, all_slots);
+            (Scan::deciding(self.kernels, self.metric, ranked.rows), candidates)
+        } else {
+            let scan = Scan::new(self.kernels, self.metric, ranked.rows, &self.norms);
+            let mut search = scan.search(query, ranked.k);
+            scratch.positions.iter_mut().for_each(|position| *position = all_slots[*position as usize]);
+            scan.offer(&mut search, &scratch.positions);
+            (scan, search.candidates)
+        };
+        scan.decide(query, candidates, slots, distances);
     }
 
-    /// The `wanted` smallest estimated keys (`-q·x` or `|q-x|²`).
+    /// The `wanted` smallest estimated keys, without what all keys of the query share.
     fn estimate(
         &self,
         query: &[f32],
         wanted: usize,
-        k: usize,
-        allowed: Option<Bitmap<'_>>,
-        n_probes: usize,
-        values: &mut Vec<f32>,
-    ) -> Result<Candidates> {
-        let tables = self.tables(query, values);
-        let mut found = Candidates::new(wanted, Bound::NONE);
-        let (mut probed, mut seen) = (0, 0);
-        let mut order = self.coarse.rank(self.kernels, query, n_probes)?;
-        while let Some(list) = order.next() {
-            let rows = self.scan_list(list, order.key_of(list), &tables, allowed, &mut found);
-            if rows == 0 {
-                continue;
+        mut ranking: Ranking<'_>,
+        probing: &Probing<'_>,
+        scratch: &mut Scratch,
+    ) -> Shortlist {
+        let tables = self.tables(query, &mut scratch.values);
+        let mut found = Shortlist::new(wanted);
+        let mut budget = probing.budget();
+        while let Some((key, list)) = ranking.next() {
+            if let Some(next) = ranking.coming() {
+                self.codes.prefetch(self.kernels, &self.lists, next);
             }
-            probed += 1;
-            seen += rows;
-            if probed >= n_probes && seen >= k {
+            let rows = self.lists.live(list, probing.allowed, &mut scratch.live);
+            if rows > 0 {
+                let Scratch { live, sums, .. } = &mut *scratch;
+                self.scan_list(
+                    list,
+                    (&[0], &[key]),
+                    &[&tables],
+                    live,
+                    sums,
+                    std::slice::from_mut(&mut found),
+                );
+            }
+            if !budget.take(rows) {
                 break;
             }
         }
-        Ok(found)
+        found
+    }
+
+    /// The same of many queries, list after list. The list nearest to each query goes first, because it brings the limits down
+    /// for the others.
+    fn estimate_many<'q>(
+        &self,
+        count: usize,
+        query: impl Fn(usize) -> &'q [f32],
+        wanted: usize,
+        rankings: Vec<Ranking<'_>>,
+        probing: &Probing<'_>,
+        scratch: &mut Scratch,
+    ) -> Vec<Shortlist> {
+        let tables: Vec<Tables> =
+            (0..count).map(|index| self.tables(query(index), &mut scratch.values)).collect();
+        let mut found: Vec<Shortlist> = (0..count).map(|_| Shortlist::new(wanted)).collect();
+        let (mut live, mut first) = (Vec::new(), vec![0]);
+        let rows: Vec<usize> = (0..self.lists.count() as u32)
+            .map(|list| {
+                let rows = self.lists.live(list, probing.allowed, &mut scratch.live);
+                live.extend_from_slice(&scratch.live);
+                first.push(live.len());
+                rows
+            })
+            .collect();
+        for probes in probing.probes(rankings, |list| rows[list as usize], rows.len()) {
+            for list in 0..rows.len() as u32 {
+                let (who, keys) = probes.of(list);
+                let live = &live[first[list as usize]..first[list as usize + 1]];
+                for (who, keys) in who.chunks(TABLES_TOGETHER).zip(keys.chunks(TABLES_TOGETHER)) {
+                    let tables: [&Tables; TABLES_TOGETHER] =
+                        std::array::from_fn(|q| &tables[who[q.min(who.len() - 1)] as usize]);
+                    self.scan_list(
+                        list,
+                        (who, keys),
+                        &tables[..who.len()],
+                        live,
+                        &mut scratch.sums,
+                        &mut found,
+                    );
+                }
+            }
+        }
+        found
     }
 
     /// Tables whose sums are added to the key.
     fn tables(&self, query: &[f32], values: &mut Vec<f32>) -> Tables {
-        let factor = if self.metric == Metric::L2 {
-            let centred: Vec<f32> = query.iter().zip(&self.centre).map(|(q, m)| q - m).collect();
-            self.quantizer.tables(self.kernels, &centred, values);
-            -2.0
+        let factor: Vec<f32> = if self.metric == Metric::L2 {
+            query.iter().zip(self.coarse.centre()).map(|(q, m)| -2.0 * (q - m)).collect()
         } else {
-            self.quantizer.tables(self.kernels, query, values);
-            -1.0
+            query.iter().map(|q| -q).collect()
         };
-        values.iter_mut().for_each(|value| *value *= factor);
-        self.codes.tables(values, self.quantizer.codewords())
+        self.quantizer.tables(self.kernels, &factor, values);
+        self.codes.tables(self.kernels, values, self.quantizer.codewords())
     }
 
-    /// Offer the allowed rows of a list; how many they are.
+    /// Offer the live rows of a list to up to four of the shortlists; each query knows the list by a key.
     fn scan_list(
         &self,
         list: u32,
-        base: f32,
-        tables: &Tables,
-        allowed: Option<Bitmap<'_>>,
-        found: &mut Candidates,
-    ) -> usize {
-        let positions = self.lists.range(list);
-        let slots = self.lists.slots(list);
-        let mut keys = [0.0; PANEL];
-        let mut seen = 0;
-        for (block, slots) in slots.chunks(PANEL).enumerate() {
-            let start = block * PANEL;
-            let mut passed = match allowed {
-                None => u32::MAX >> (PANEL - slots.len()),
-                Some(allowed) => slots
-                    .iter()
-                    .enumerate()
-                    .fold(0, |mask, (lane, &slot)| mask | u32::from(allowed.contains(slot)) << lane),
-            };
-            if passed == 0 {
-                continue;
-            }
-            seen += passed.count_ones() as usize;
-            self.codes.sums(self.kernels, tables, &self.lists, list, start, &mut keys);
-            if self.terms.is_empty() {
-                keys.iter_mut().for_each(|key| *key += base);
-            } else {
-                let terms = &self.terms[positions.start + start..][..slots.len()];
-                keys.iter_mut().zip(terms).for_each(|(key, term)| *key += base + term);
-            }
-            passed &= (self.kernels.screen)(&keys, &[0.0; PANEL], 0.0, &[found.limit(); PANEL]);
-            while passed != 0 {
-                let lane = passed.trailing_zeros() as usize;
-                passed &= passed - 1;
-                found.offer(keys[lane], 0.0, slots[lane]);
-            }
+        (who, keys): (&[u32], &[f32]),
+        tables: &[&Tables],
+        live: &[u16],
+        sums: &mut Sums,
+        found: &mut [Shortlist],
+    ) {
+        let first = self.lists.range(list).start;
+        let blocks = self.lists.blocks(list);
+        let terms = self.terms.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
+        let mut limits = [0.0; TABLES_TOGETHER];
+        for ((limit, &number), key) in limits.iter_mut().zip(who).zip(keys) {
+            *limit = found[number as usize].limit() - key;
         }
-        seen
+        self.codes.scan(
+            self.kernels,
+            (&self.lists, list),
+            tables,
+            live,
+            terms,
+            sums,
+            |q| limits[q],
+            |q, row, sum| {
+                let term = terms.get(row / BLOCK).map_or(0.0, |terms| terms[row % BLOCK]);
+                found[who[q] as usize].offer(keys[q] + (sum + term), (first + row) as u32);
+            },
+        );
     }
 
     /// Write `index.json`, `centroids.npy`, `offsets.npy`, `slots.npy`, `codebooks.npy`, `codes.npy` and, for l2,
@@ -376,16 +480,25 @@ impl IvfPq {
         npy::write(&store::file(directory, CODEBOOKS), &codebooks, self.quantizer.codebooks())?;
         npy::write(&store::file(directory, CODES), &shape, &self.codes.to_rows(&self.lists))?;
         if self.metric == Metric::L2 {
-            npy::write(&store::file(directory, TERMS), &[self.rows], &self.terms)?;
+            npy::write(&store::file(directory, TERMS), &[self.rows], &self.terms_in_order())?;
         }
         Ok(())
     }
 
-    /// Open what [`save`](Self::save) wrote. Norms are made with the first search.
+    fn terms_in_order(&self) -> Vec<f32> {
+        let mut terms = Vec::with_capacity(self.rows);
+        for list in 0..self.lists.count() as u32 {
+            let of_list = self.terms[self.lists.blocks(list).start as usize..].as_flattened();
+            terms.extend_from_slice(&of_list[..self.lists.range(list).len()]);
+        }
+        terms
+    }
+
+    /// Open what [`save`](Self::save) wrote; int8 codes, which are wanted or not, are made again.
     ///
     /// # Errors
     /// [`Error::Damaged`] when the files are not what was written over such rows.
-    pub fn load(directory: &Path, rows: Matrix<'_>, metric: Metric) -> Result<Self> {
+    pub fn load(directory: &Path, rows: Matrix<'_>, metric: Metric, codes: bool) -> Result<Self> {
         let parameters = Header::<Parameters>::load(directory, KIND, metric, rows)?.parameters;
         let damaged = |reason: &str| store::damaged(directory, CODES, reason);
         let bits = Bits::new(parameters.n_bits).map_err(|_| damaged("n_bits is neither 4 nor 8"))?;
@@ -393,35 +506,73 @@ impl IvfPq {
         if pieces == 0 || pieces > dim || codewords > bits.codewords() {
             return Err(damaged("n_subvectors or codewords are out of range"));
         }
-        let coarse = Coarse::load(directory, metric, parameters.n_lists, dim)?;
+        let kernels = Kernels::best();
+        let coarse = Coarse::load(kernels, directory, metric, parameters.n_lists, dim)?;
         let lists = Lists::load(directory, parameters.n_lists, rows.rows())?;
         let codebooks = store::array(directory, CODEBOOKS, [codewords, dim])?;
         let row_bytes = bits.row_bytes(pieces);
-        let codes: Vec<u8> = store::array(directory, CODES, [rows.rows(), row_bytes])?;
+        let packed: Vec<u8> = store::array(directory, CODES, [rows.rows(), row_bytes])?;
         let known = |row: &[u8]| (0..pieces).all(|piece| usize::from(code_at(bits, row, piece)) < codewords);
-        if codewords < bits.codewords() && !codes.chunks(row_bytes).all(known) {
+        if codewords < bits.codewords() && !packed.chunks(row_bytes).all(known) {
             return Err(damaged("a code names a codeword that is not there"));
         }
-        let terms = match metric {
+        let terms: Vec<f32> = match metric {
             Metric::L2 => store::array(directory, TERMS, [rows.rows()])?,
             Metric::Dot | Metric::Cosine => Vec::new(),
         };
         Ok(Self {
-            kernels: Kernels::best(),
+            kernels,
             metric,
             rows: rows.rows(),
             dim,
             seed: parameters.seed,
             bits,
-            codes: Codes::new(bits, pieces, &lists, codes),
+            codes: Codes::new(kernels.fast_layout, bits, pieces, &lists, packed),
+            row_codes: rerank_codes(
+                kernels,
+                &coarse,
+                &lists,
+                rows,
+                codes,
+                pool::cores(),
+                &Watch::new(&Unobserved),
+            )?,
+            terms: in_blocks(&lists, &terms),
             quantizer: Quantizer::new(dim, pieces, codewords, codebooks),
-            centre: coarse.centre(),
             coarse,
             lists,
-            terms,
             norms: Norms::default(),
         })
     }
+}
+
+/// Terms in the order of the lists, each list filled up to blocks.
+fn in_blocks(lists: &Lists, terms: &[f32]) -> Vec<[f32; BLOCK]> {
+    if terms.is_empty() {
+        return Vec::new();
+    }
+    let mut blocks = vec![[0.0; BLOCK]; lists.block_count()];
+    for list in 0..lists.count() as u32 {
+        let of_list = blocks[lists.blocks(list).start as usize..].as_flattened_mut();
+        of_list.iter_mut().zip(&terms[lists.range(list)]).for_each(|(place, &term)| *place = term);
+    }
+    blocks
+}
+
+/// Int8 codes of all rows in the order of the lists, where they are wanted and pay.
+fn rerank_codes(
+    kernels: &Kernels,
+    coarse: &Coarse,
+    lists: &Lists,
+    rows: Matrix<'_>,
+    wanted: bool,
+    threads: usize,
+    watch: &Watch<'_>,
+) -> Result<Option<RowCodes>> {
+    if !wanted || !basis::pays(rows.rows(), rows.dim()) {
+        return Ok(None);
+    }
+    RowCodes::encode(kernels, &coarse.basis(kernels), rows, lists.all_slots(), threads, watch).map(Some)
 }
 
 /// Codes, packed, and terms of all rows in the order of the lists.
@@ -432,13 +583,13 @@ fn encode(
     metric: Metric,
     bits: Bits,
     coarse: &Coarse,
-    centre: &[f32],
     lists: &Lists,
     quantizer: &Quantizer,
     threads: usize,
     watch: &Watch<'_>,
 ) -> Result<(Vec<u8>, Vec<f32>)> {
     const CHUNK: usize = 512;
+    let centre = coarse.centre();
     let (dim, pieces) = (rows.dim(), quantizer.pieces());
     let row_bytes = bits.row_bytes(pieces);
     if rows.rows() == 0 {

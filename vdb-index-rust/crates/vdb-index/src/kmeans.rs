@@ -155,6 +155,23 @@ pub(crate) fn train(
     training: Training,
     progress: impl Fn(usize, usize) -> Result<()> + Sync,
 ) -> Result<Vec<f32>> {
+    let total = training.iterations * sample.len();
+    lloyd(rows, sample, count, training, |iteration, centroids| {
+        let nearest = Nearest::new(Matrix::new(centroids, count, rows.dim())?, training.closeness);
+        assign(kernels, &nearest, rows, sample, training.threads, |done| {
+            progress(iteration * sample.len() + done, total)
+        })
+    })
+}
+
+/// Lloyd's iterations, given the nearest centroid of each row of the sample with its score.
+pub(crate) fn lloyd(
+    rows: Matrix<'_>,
+    sample: &[u32],
+    count: usize,
+    training: Training,
+    assign: impl Fn(usize, &[f32]) -> Result<Vec<(u32, f32)>>,
+) -> Result<Vec<f32>> {
     let dim = rows.dim();
     let mut centroids = Vec::with_capacity(count * dim);
     for slot in Rng::new(training.seed, 1).choose(sample, count) {
@@ -164,12 +181,8 @@ pub(crate) fn train(
         return Ok(centroids);
     }
     let mut before = f64::INFINITY;
-    let total = training.iterations * sample.len();
     for iteration in 0..training.iterations {
-        let nearest = Nearest::new(Matrix::new(&centroids, count, dim)?, training.closeness);
-        let assigned = assign(kernels, &nearest, rows, sample, training.threads, |done| {
-            progress(iteration * sample.len() + done, total)
-        })?;
+        let assigned = assign(iteration, &centroids)?;
         let members = Members::new(&assigned, sample, count);
         pool::chunks_mut(training.threads, &mut centroids, dim * 8, |start, part| {
             for (index, centroid) in part.chunks_mut(dim).enumerate() {

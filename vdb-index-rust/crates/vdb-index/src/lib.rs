@@ -15,13 +15,17 @@
 //!
 //! A module uses only modules above it. Nothing in this crate knows Python.
 
+mod basis;
 pub mod bitmap;
 mod bounds;
 pub mod brute;
+mod centroids;
+mod clustering;
 mod coarse;
 mod coded;
 mod codes;
 pub mod error;
+mod huge;
 pub mod ivf_flat;
 pub mod ivf_pq;
 pub mod kernels;
@@ -32,9 +36,13 @@ pub mod metric;
 pub mod npy;
 pub mod pool;
 mod pq;
+mod probing;
 mod results;
 mod rng;
+mod rowcodes;
 mod scan;
+mod shortlist;
+mod sieve;
 mod store;
 mod topk;
 pub mod watch;

@@ -215,7 +215,15 @@ impl<'a> Scan<'a> {
         distances: &mut [f32],
     ) {
         let mut found = Vec::with_capacity(candidates.len());
-        found.extend(candidates.finish().map(|slot| (self.exact(query, slot), slot)));
+        // Rows lie anywhere: some are asked for while others are compared.
+        const AHEAD: usize = 4;
+        let left: Vec<u32> = candidates.finish().collect();
+        let ask = |slot: u32| (self.kernels.prefetch_row)(self.rows.row(slot));
+        left.iter().take(AHEAD).for_each(|&slot| ask(slot));
+        for (at, &slot) in left.iter().enumerate() {
+            left.get(at + AHEAD).into_iter().for_each(|&slot| ask(slot));
+            found.push((self.exact(query, slot), slot));
+        }
         write_best(&mut found, slots, distances);
     }
 

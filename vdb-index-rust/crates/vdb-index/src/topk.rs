@@ -26,7 +26,7 @@ pub(crate) struct Candidates {
 impl Candidates {
     /// None yet. `k` is at least 1.
     pub(crate) fn new(k: usize, bound: Bound) -> Self {
-        let room = (2 * k).max(128);
+        let room = (2 * k).max(48);
         Self { k, bound, limit: f32::INFINITY, items: Vec::with_capacity(room.min(1024)), room }
     }
 
@@ -79,10 +79,11 @@ impl Candidates {
         self.items.into_iter().map(|item| item.slot)
     }
 
-    /// The slots that are left with their keys, in no order; for candidates without bounds, where both ends are the key.
-    pub(crate) fn finish_with_keys(mut self) -> impl Iterator<Item = (f32, u32)> {
+    /// Put `slots[position]` in the place of each position that was offered instead of a slot.
+    pub(crate) fn into_slots(mut self, slots: &[u32]) -> Self {
         self.prune();
-        self.items.into_iter().map(|item| (item.upper, item.slot))
+        self.items.iter_mut().for_each(|item| item.slot = slots[item.slot as usize]);
+        self
     }
 
     /// How many rows are held.

@@ -70,9 +70,13 @@ class FormReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the temporary files back."""
+        """Give the temporary files back, and let go of what was read."""
         for part in self._parts.values():
             part.close()
+        # The parser refers to this reader and this reader to the parser: bodies would stay until such a circle is
+        # looked for, which may be hundreds of requests later.
+        self._parts.clear()
+        self._part = None
 
     def feed(self, data: bytes) -> None:
         """Take in some of the body."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from vdb_core.services import release_memory
 from vdb_server.errors import HttpProblem
 from vdb_server.libraries.schemas import LibraryView
 from vdb_server.state import services_of, settings_of
@@ -91,8 +92,11 @@ async def export_library(request: Request, library_id: LibraryId) -> Response:
     first = await asyncio.to_thread(next, pieces)
 
     def all_pieces() -> Iterator[bytes]:
-        yield first
-        yield from pieces
+        try:
+            yield first
+            yield from pieces
+        finally:
+            release_memory()
 
     return StreamingResponse(
         all_pieces(),

@@ -2,19 +2,20 @@
 //! registers.
 
 use std::arch::x86_64::{
-    __m256, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_abs_epi8, _mm256_add_epi16,
+    __m256, _MM_HINT_T0, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps,
+    _mm_movehl_ps, _mm_prefetch, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_add_epi16,
     _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128,
     _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8,
-    _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16,
-    _mm256_sub_ps, _mm256_xor_si256,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16,
+    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16,
+    _mm256_sub_ps,
 };
 
-use super::blocks::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Encoded, STEP, ZERO, check};
+use super::blocks::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Encoded, LINE, NearestRow, STEP, check};
+use super::fast::{FAST_TABLE, check as check_fast};
 use super::generic::{self, Vector, kernels_of};
-use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel, check_fast_scan};
+use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
 
 #[derive(Clone, Copy)]
@@ -83,49 +84,70 @@ kernels_of!(
     6,
     2,
     super::fast_scan,
+    crate::kernels::fast::fast_screen,
     super::code_sums,
     crate::kernels::blocks::code_screen
 );
 
-/// Two pieces at a time. A 16-bit lane holds two rows: `both` sums `row + 256 * next` and `odd` the next alone, which
-/// is taken out of `both` in the end (modulo 2^16, as every sum fits).
+/// Two lanes at a time, of the first four pieces of a group and of the others. A 16-bit lane holds two rows: `both` sums
+/// `row + 256 * next` and `odd` the next alone, which is taken out of `both` in the end (modulo 2^16, as every sum fits).
 #[target_feature(enable = "avx2")]
-fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
-    check_fast_scan(codes, tables);
-    let nibble = _mm256_set1_epi8(15);
-    let mut both = [_mm256_setzero_si256(); 2];
-    let mut odd = [_mm256_setzero_si256(); 2];
-    for (codes, table) in codes.as_chunks::<32>().0.iter().zip(tables.as_chunks::<32>().0) {
-        // SAFETY: each of the arrays has 32 bytes; the loads need no alignment.
-        let (codes, table) =
-            unsafe { (_mm256_loadu_si256(codes.as_ptr().cast()), _mm256_loadu_si256(table.as_ptr().cast())) };
-        let halves =
-            [_mm256_and_si256(codes, nibble), _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble)];
-        for half in 0..2 {
-            let found = _mm256_shuffle_epi8(table, halves[half]);
-            both[half] = _mm256_add_epi16(both[half], found);
-            odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16::<8>(found));
-        }
+fn fast_scan(codes: &[u8], tables: &[&[u8]], sums: &mut [FastSums]) {
+    let blocks = check_fast(codes, tables, sums);
+    if blocks == 0 {
+        return;
     }
-    for half in 0..2 {
-        let even = _mm256_sub_epi16(both[half], _mm256_slli_epi16::<8>(odd[half]));
-        let fold = |lanes| _mm_add_epi16(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
-        let (even, odd) = (fold(even), fold(odd[half]));
-        let target = &mut sums[half * 16..half * 16 + 16];
-        // SAFETY: 16 values of 2 bytes are two registers of 16 bytes.
-        unsafe {
-            _mm_storeu_si128(target.as_mut_ptr().cast(), _mm_unpacklo_epi16(even, odd));
-            _mm_storeu_si128(target.as_mut_ptr().add(8).cast(), _mm_unpackhi_epi16(even, odd));
+    let nibble = _mm256_set1_epi8(15);
+    for (tables, sums) in tables.iter().zip(sums.chunks_mut(blocks)) {
+        let (tables, _) = tables.as_chunks::<FAST_TABLE>();
+        for (block, sums) in codes.chunks(tables.len() * 64).zip(sums) {
+            let (mut both, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            for (codes, table) in block.as_chunks::<64>().0.iter().zip(tables) {
+                for (codes, half) in codes.as_chunks::<32>().0.iter().zip([0, 32]) {
+                    // SAFETY: 32 bytes each: `half + 64 + 32 <= 128`.
+                    let (codes, low, high) = unsafe {
+                        (
+                            _mm256_loadu_si256(codes.as_ptr().cast()),
+                            _mm256_loadu_si256(table.as_ptr().add(half).cast()),
+                            _mm256_loadu_si256(table.as_ptr().add(half + 64).cast()),
+                        )
+                    };
+                    let below = _mm256_and_si256(codes, nibble);
+                    let above = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble);
+                    for found in [_mm256_shuffle_epi8(low, below), _mm256_shuffle_epi8(high, above)] {
+                        both = _mm256_add_epi16(both, found);
+                        odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(found));
+                    }
+                }
+            }
+            let even = _mm256_sub_epi16(both, _mm256_slli_epi16::<8>(odd));
+            let fold =
+                |lanes| _mm_add_epi16(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+            let (even, odd) = (fold(even), fold(odd));
+            // SAFETY: 16 values of 2 bytes are two registers of 16 bytes.
+            unsafe {
+                _mm_storeu_si128(sums.as_mut_ptr().cast(), _mm_unpacklo_epi16(even, odd));
+                _mm_storeu_si128(sums.as_mut_ptr().add(8).cast(), _mm_unpackhi_epi16(even, odd));
+            }
         }
     }
 }
 
-/// A register holds four dimensions of eight rows. |code| times the query's code with the sign of the row's: with codes
-/// from -127 to 127 no sum of two such products leaves 16 bits.
+/// A register holds eight dimensions of eight rows. Sums of two products of upper halves are below 2^12, so that eight of
+/// them stay within 16 bits.
 #[target_feature(enable = "avx2")]
-pub(super) fn code_sums(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQuery], sums: &mut [BlockSums]) {
+pub(super) fn code_sums(
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    next: &[u32],
+    queries: &[&CodedQuery],
+    sums: &mut [BlockSums],
+) {
     const TOGETHER: usize = 4;
     check(blocks, picked, queries, sums);
+    for &block in next {
+        prefetch(blocks.codes(block));
+    }
     for (at, &block) in picked.iter().enumerate().take(BLOCKS) {
         for (queries, sums) in queries.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
             match queries.len() {
@@ -138,30 +160,51 @@ pub(super) fn code_sums(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQue
     }
 }
 
+/// Ask for every line of a block.
+#[inline(always)]
+fn prefetch(codes: &[u8]) {
+    for line in codes.chunks(64) {
+        // SAFETY: prefetching never faults; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
-fn block_sums<const Q: usize>(codes: &[u8], at: usize, queries: &[CodedQuery], sums: &mut [BlockSums]) {
-    const HALF: usize = BLOCK * STEP / 2;
-    let (zero, ones) = (_mm256_set1_epi8(ZERO as i8), _mm256_set1_epi16(1));
-    let values: [&[[i8; STEP]]; Q] = std::array::from_fn(|q| queries[q].codes.as_slice());
+fn block_sums<const Q: usize>(codes: &[u8], at: usize, queries: &[&CodedQuery], sums: &mut [BlockSums]) {
+    const HALF: usize = LINE / 2;
+    /// Groups whose sums stay within 16 bits; each adds two.
+    const SHORT: usize = 4;
+    let (nibble, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+    let values: [&[[[i8; STEP]; 2]]; Q] = std::array::from_fn(|q| queries[q].codes.as_chunks::<2>().0);
     let mut total = [[_mm256_setzero_si256(); Q]; 2];
-    for (step, codes) in codes.as_chunks::<{ 2 * HALF }>().0.iter().enumerate() {
-        for (codes, total) in codes.as_chunks::<HALF>().0.iter().zip(&mut total) {
-            // SAFETY: 32 bytes.
-            let bytes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
-            let codes = _mm256_xor_si256(bytes, zero);
-            let sizes = _mm256_abs_epi8(codes);
-            for (total, values) in total.iter_mut().zip(values) {
-                let value = _mm256_set1_epi32(i32::from_le_bytes(values[step].map(|code| code as u8)));
-                let pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(value, codes));
-                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones));
+    for (run, codes) in codes.chunks(SHORT * LINE).enumerate() {
+        let mut short = [[_mm256_setzero_si256(); Q]; 2];
+        for (at, codes) in codes.as_chunks::<LINE>().0.iter().enumerate() {
+            for (codes, short) in codes.as_chunks::<HALF>().0.iter().zip(&mut short) {
+                // SAFETY: 32 bytes.
+                let bytes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+                let below = _mm256_and_si256(bytes, nibble);
+                let above = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
+                for (short, values) in short.iter_mut().zip(values) {
+                    let pair = values[run * SHORT + at];
+                    let [first, second] =
+                        pair.map(|four| _mm256_set1_epi32(i32::from_le_bytes(four.map(|code| code as u8))));
+                    *short = _mm256_add_epi16(*short, _mm256_maddubs_epi16(below, first));
+                    *short = _mm256_add_epi16(*short, _mm256_maddubs_epi16(above, second));
+                }
             }
+        }
+        for (total, short) in total.as_flattened_mut().iter_mut().zip(short.as_flattened()) {
+            *total = _mm256_add_epi32(*total, _mm256_madd_epi16(*short, ones));
         }
     }
     for (q, sums) in sums.iter_mut().enumerate() {
+        let start = _mm256_set1_epi32(queries[q].start());
         for (sums, total) in sums[at].as_chunks_mut::<{ BLOCK / 2 }>().0.iter_mut().zip(&total) {
+            let sum = _mm256_add_epi32(_mm256_slli_epi32::<5>(total[q]), start);
             // SAFETY: eight sums of 4 bytes are 32 bytes.
-            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), total[q]) };
+            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), sum) };
         }
     }
 }

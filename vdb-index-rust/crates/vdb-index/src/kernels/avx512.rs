@@ -1,17 +1,19 @@
 //! AVX-512F and BW: 16 lanes. The panel's tile is 12 rows by 2 registers: 24 sums, 2 lanes and a broadcast of 32 registers.
 
 use std::arch::x86_64::{
-    __m512, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_add_epi16,
-    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm512_add_epi16, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castsi512_si256, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_reduce_add_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_srli_epi16, _mm512_storeu_ps,
-    _mm512_sub_epi16, _mm512_sub_ps,
+    __m512, _CMP_NGT_UQ, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16,
+    _mm256_add_epi16, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm512_add_epi16,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cmple_epu16_mask,
+    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_reduce_add_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi8,
+    _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
+    _mm512_slli_epi16, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_ps,
 };
 
-use super::blocks::{BlockSums, Blocks, CodedQuery, Encoded};
+use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, NearestRow};
+use super::fast::{FAST_TABLE, check as check_fast, check_screen, most};
 use super::generic::{self, Vector, kernels_of};
-use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel, check_fast_scan};
+use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
 
 #[derive(Clone, Copy)]
@@ -83,41 +85,88 @@ kernels_of!(
     12,
     2,
     super::fast_scan,
+    super::fast_screen,
     crate::kernels::avx2::code_sums,
     crate::kernels::vnni::code_screen
 );
 
-/// Four pieces at a time; lanes as in the AVX2 version.
+/// Four lanes at a time, of the first four pieces of a group and of the others; rows as in the AVX2 version.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
-    check_fast_scan(codes, tables);
+fn fast_scan(codes: &[u8], tables: &[&[u8]], sums: &mut [FastSums]) {
+    let blocks = check_fast(codes, tables, sums);
+    if blocks == 0 {
+        return;
+    }
     let nibble = _mm512_set1_epi8(15);
-    let mut both = [_mm512_setzero_si512(); 2];
-    let mut odd = [_mm512_setzero_si512(); 2];
-    for (codes, table) in codes.as_chunks::<64>().0.iter().zip(tables.as_chunks::<64>().0) {
-        // SAFETY: each of the arrays has 64 bytes; the loads need no alignment.
-        let (codes, table) =
-            unsafe { (_mm512_loadu_si512(codes.as_ptr().cast()), _mm512_loadu_si512(table.as_ptr().cast())) };
-        let halves =
-            [_mm512_and_si512(codes, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble)];
-        for half in 0..2 {
-            let found = _mm512_shuffle_epi8(table, halves[half]);
-            both[half] = _mm512_add_epi16(both[half], found);
-            odd[half] = _mm512_add_epi16(odd[half], _mm512_srli_epi16::<8>(found));
+    for (tables, sums) in tables.iter().zip(sums.chunks_mut(blocks)) {
+        let (tables, _) = tables.as_chunks::<FAST_TABLE>();
+        for (block, sums) in codes.chunks(tables.len() * 64).zip(sums) {
+            let mut both = [_mm512_setzero_si512(); 2];
+            let mut odd = [_mm512_setzero_si512(); 2];
+            for (codes, table) in block.as_chunks::<64>().0.iter().zip(tables) {
+                // SAFETY: 64 bytes of codes, 128 of tables; the loads need no alignment.
+                let (codes, tables) = unsafe {
+                    let table = table.as_ptr();
+                    let tables = [_mm512_loadu_si512(table.cast()), _mm512_loadu_si512(table.add(64).cast())];
+                    (_mm512_loadu_si512(codes.as_ptr().cast()), tables)
+                };
+                let halves = [
+                    _mm512_and_si512(codes, nibble),
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble),
+                ];
+                for half in 0..2 {
+                    let found = _mm512_shuffle_epi8(tables[half], halves[half]);
+                    both[half] = _mm512_add_epi16(both[half], found);
+                    odd[half] = _mm512_add_epi16(odd[half], _mm512_srli_epi16::<8>(found));
+                }
+            }
+            let (both, odd) = (_mm512_add_epi16(both[0], both[1]), _mm512_add_epi16(odd[0], odd[1]));
+            let even = _mm512_sub_epi16(both, _mm512_slli_epi16::<8>(odd));
+            let fold = |lanes| {
+                let two =
+                    _mm256_add_epi16(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
+                _mm_add_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256::<1>(two))
+            };
+            let (even, odd) = (fold(even), fold(odd));
+            // SAFETY: 16 values of 2 bytes are two registers of 16 bytes.
+            unsafe {
+                _mm_storeu_si128(sums.as_mut_ptr().cast(), _mm_unpacklo_epi16(even, odd));
+                _mm_storeu_si128(sums.as_mut_ptr().add(8).cast(), _mm_unpackhi_epi16(even, odd));
+            }
         }
     }
-    for half in 0..2 {
-        let even = _mm512_sub_epi16(both[half], _mm512_slli_epi16::<8>(odd[half]));
-        let fold = |lanes| {
-            let two = _mm256_add_epi16(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
-            _mm_add_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256::<1>(two))
-        };
-        let (even, odd) = (fold(even), fold(odd[half]));
-        let target = &mut sums[half * 16..half * 16 + 16];
-        // SAFETY: 16 values of 2 bytes are two registers of 16 bytes.
-        unsafe {
-            _mm_storeu_si128(target.as_mut_ptr().cast(), _mm_unpacklo_epi16(even, odd));
-            _mm_storeu_si128(target.as_mut_ptr().add(8).cast(), _mm_unpackhi_epi16(even, odd));
+}
+
+/// As [`fast::fast_screen`](super::fast::fast_screen), fused where it likes.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn fast_screen(sums: &[FastSums], terms: &[[f32; BLOCK]], step: f32, limit: f32, passed: &mut [u16]) {
+    check_screen(sums, terms, passed);
+    if terms.is_empty() {
+        if limit < 0.0 {
+            passed.fill(0);
+            return;
         }
+        let most = most(step, limit);
+        let at_most = _mm512_set1_epi16(most as i16);
+        let (pairs, rest) = sums.as_chunks::<2>();
+        let (passed_pairs, passed_rest) = passed.as_chunks_mut::<2>();
+        for (pair, passed) in pairs.iter().zip(passed_pairs) {
+            // SAFETY: 32 sums of 2 bytes.
+            let pair = unsafe { _mm512_loadu_si512(pair.as_ptr().cast()) };
+            let mask = _mm512_cmple_epu16_mask(pair, at_most);
+            *passed = [mask as u16, (mask >> 16) as u16];
+        }
+        for (sums, passed) in rest.iter().zip(passed_rest) {
+            *passed = sums.iter().rev().fold(0, |bits, &sum| bits << 1 | u16::from(sum <= most));
+        }
+        return;
+    }
+    let (step, limit) = (_mm512_set1_ps(step), _mm512_set1_ps(limit));
+    for ((sums, terms), passed) in sums.iter().zip(terms).zip(passed) {
+        // SAFETY: 16 sums of 2 bytes and 16 terms of 4.
+        let (sums, terms) =
+            unsafe { (_mm256_loadu_si256(sums.as_ptr().cast()), _mm512_loadu_ps(terms.as_ptr())) };
+        let keys = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), step, terms);
+        *passed = _mm512_cmp_ps_mask::<_CMP_NGT_UQ>(keys, limit);
     }
 }

@@ -1,10 +1,15 @@
-//! Rows as bytes in blocks of 16, the queries that meet them, and the loops that every instruction set can run.
+//! Rows as 8-bit codes in two planes, the queries that meet them, and the loops that every instruction set can run.
+//!
+//! A code from -127 to 127, plus 128, is a byte: its upper half is kept in blocks of 16 rows, which every query reads, its
+//! lower half row by row, which only the rows get to see that the upper half could not exclude:
 //!
 //! ```text
-//! codes[((block * steps + step) * 16 + row) * 4 + i] = code of dimension 4 step + i of row 16 block + row, plus 128
+//! upper[(block * groups + group) * 64 + 4 row + i]    dimensions 8 group + i (low half of the byte) and 8 group + 4 + i
+//! lower[(16 block + row) * 4 groups + 4 group + i]    of a row of a block; the same dimensions in the same halves
 //! ```
 //!
-//! so that one register of 64 bytes holds four dimensions of 16 rows, and no sum ever crosses lanes.
+//! so that one register of 64 bytes holds eight dimensions of 16 rows, and no sum ever crosses lanes. What an upper half `h`
+//! stands for is `16 h - 120.5`, the middle of the codes that share it; sums are kept twice as large, as whole numbers.
 
 /// Rows in a block.
 pub const BLOCK: usize = 16;
@@ -12,101 +17,203 @@ pub const BLOCK: usize = 16;
 pub const BLOCKS: usize = 4;
 /// Dimensions that meet in one 32-bit lane.
 pub(crate) const STEP: usize = 4;
+/// Dimensions that share the halves of four bytes.
+pub(crate) const GROUP: usize = 2 * STEP;
+/// Bytes of a group of a block.
+pub(crate) const LINE: usize = BLOCK * STEP;
 /// The byte of code 0.
 pub(crate) const ZERO: u8 = 128;
-/// Sums of bytes stay below 2^31 up to this many dimensions.
-pub(crate) const MAX_DIM: usize = 1 << 16;
+/// Twice what the middle of the codes of upper half 0 is below code 0.
+pub(crate) const MIDDLE: i32 = 241;
+/// Sums of codes stay below 2^31 up to this many dimensions.
+pub(crate) const MAX_DIM: usize = 1 << 15;
 
-/// Exact inner products of a query's codes and those of the rows of up to four blocks.
+/// Twice the inner products of a query's codes and what the upper halves of up to four blocks stand for, exactly.
 pub type BlockSums = [[i32; BLOCK]; BLOCKS];
 
-/// `sums[q][j][row]` = inner product of the codes of query `q` and of that row of block `picked[j]`.
+/// `sums[q][j][row]` = that of query `q` and that row of block `picked[j]`. The blocks of `next`
+/// are asked for meanwhile: lists lie anywhere, so that the hardware cannot foresee them.
 pub type CodeSumsKernel =
-    fn(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQuery], sums: &mut [BlockSums]);
+    fn(blocks: &Blocks<'_>, picked: &[u32], next: &[u32], queries: &[&CodedQuery], sums: &mut [BlockSums]);
 /// Bit `16 j + row` of `passed[q]` = the row of block `picked[j]` may have a key of at most `limits[q]`.
 pub type CodeScreenKernel = fn(
     blocks: &Blocks<'_>,
     picked: &[u32],
-    queries: &[CodedQuery],
+    queries: &[&CodedQuery],
     limits: &[f32],
     sums: &[BlockSums],
     passed: &mut [u64],
 );
+/// What the lower halves of the rows at `picked` places add to their [`BlockSums`].
+pub type LowerSumsKernel = fn(blocks: &Blocks<'_>, picked: &[u32], query: &CodedQuery, sums: &mut [i32]);
+/// `sums[i]` = twice the inner product of the codes of a query and of row `picked[i]`. Rows lie one after the other,
+/// `stride` bytes each, the codes, a byte each, first.
+pub type RowSumsKernel = fn(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums: &mut [i32]);
+/// Put the codes of up to four blocks together, one block after the other.
+pub type AssembleKernel = fn(blocks: &Blocks<'_>, picked: &[u32], bytes: &mut Vec<u8>);
+/// As the sums and the screen of upper halves, over whole codes that were put together; `sums` are written where a row of
+/// the block passes. Up to six queries.
+pub type WholeKernel = fn(
+    bytes: &[u8],
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    queries: &[&CodedQuery],
+    limits: &[f32],
+    sums: &mut [BlockSums],
+    passed: &mut [u64],
+);
+
+/// What a CPU has for many queries.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeKernels {
+    /// Puts codes together.
+    pub assemble: AssembleKernel,
+    /// Sums and screens.
+    pub screen: WholeKernel,
+}
+
 /// Fill `codes` with those of `row - mean`.
 pub type EncodeKernel = fn(row: &[f32], mean: &[f32], codes: &mut [i8]) -> Encoded;
+
+/// What a view of coded rows is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Planes<'a> {
+    /// The upper halves of the codes.
+    pub upper: &'a [u8],
+    /// The lower halves; none where nobody asks for them.
+    pub lower: &'a [u8],
+    /// Sizes of a unit of the codes of each row.
+    pub scale: &'a [f32],
+    /// Norms of what the upper halves leave out.
+    pub rough: &'a [f32],
+    /// Norms of what the codes leave out.
+    pub residual: &'a [f32],
+    /// Norms of what the codes stand for.
+    pub norm: &'a [f32],
+    /// Halves of squared norms under l2, else none.
+    pub half: &'a [f32],
+}
 
 /// A checked view of coded rows.
 ///
 /// # Invariants
-/// With `n` blocks: `codes` has `64 * steps * n` bytes, `scale`, `residual` and `norm` have `16 n` values each and
-/// `half` has as many or none; `steps <= MAX_DIM / 4`. The numbers may be infinite, but are neither negative nor NaN: an
-/// error of the maker that would make a search wrong, not unsafe.
+/// With `n` blocks: `upper` has `64 * groups * n` bytes and `lower` as many or none, `scale`, `rough`, `residual` and `norm`
+/// have `16 n` values each and `half` has as many or none; `groups <= MAX_DIM / 8`. The numbers may be infinite, but are
+/// neither negative nor NaN: an error of the maker that would make a search wrong, not unsafe.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks<'a> {
-    codes: &'a [u8],
-    steps: usize,
-    scale: &'a [f32],
-    residual: &'a [f32],
-    norm: &'a [f32],
-    half: &'a [f32],
+    planes: Planes<'a>,
+    groups: usize,
 }
 
 impl<'a> Blocks<'a> {
     /// View arrays as blocks; `None` when their sizes do not agree.
-    pub fn new(codes: &'a [u8], steps: usize, [scale, residual, norm, half]: [&'a [f32]; 4]) -> Option<Self> {
+    pub fn new(planes: Planes<'a>, groups: usize) -> Option<Self> {
+        let Planes { upper, lower, scale, rough, residual, norm, half } = planes;
         let rows = scale.len();
         let sizes = rows.is_multiple_of(BLOCK)
-            && steps <= MAX_DIM / STEP
-            && rows.checked_mul(STEP * steps) == Some(codes.len())
-            && residual.len() == rows
-            && norm.len() == rows
+            && groups <= MAX_DIM / GROUP
+            && rows.checked_mul(STEP * groups) == Some(upper.len())
+            && (lower.len() == upper.len() || lower.is_empty())
+            && [rough, residual, norm].iter().all(|values| values.len() == rows)
             && (half.len() == rows || half.is_empty());
-        sizes.then_some(Self { codes, steps, scale, residual, norm, half })
+        sizes.then_some(Self { planes, groups })
     }
 
-    /// Groups of four dimensions.
-    #[cfg(target_arch = "x86_64")]
+    /// Groups of eight dimensions.
     #[inline(always)]
-    pub(super) fn steps(&self) -> usize {
-        self.steps
+    pub(super) fn groups(&self) -> usize {
+        self.groups
     }
 
-    /// The bytes of a block; a number past the end panics.
+    /// The upper halves of a block; a number past the end panics.
     #[inline(always)]
     pub(super) fn codes(&self, block: u32) -> &'a [u8] {
-        let bytes = BLOCK * STEP * self.steps;
-        &self.codes[block as usize * bytes..][..bytes]
+        let bytes = LINE * self.groups;
+        &self.planes.upper[block as usize * bytes..][..bytes]
     }
 
-    /// What is known about the rows of a block: scales, norms of the residuals, norms, and halves of squared norms
-    /// where the metric has them; a number past the end panics.
+    /// The lower halves of a row; a place past the end panics.
     #[inline(always)]
-    pub(super) fn rows(&self, block: u32) -> ([&'a [f32; BLOCK]; 3], Option<&'a [f32; BLOCK]>) {
+    pub(crate) fn lower(&self, place: u32) -> &'a [u8] {
+        let bytes = STEP * self.groups;
+        &self.planes.lower[place as usize * bytes..][..bytes]
+    }
+
+    /// What is known about the rows of a block: scales, norms of what upper halves leave out, of what codes leave out and of
+    /// what they stand for, and halves of squared norms where the metric has them; a number past the end panics.
+    #[inline(always)]
+    pub(super) fn rows(&self, block: u32) -> ([&'a [f32; BLOCK]; 4], Option<&'a [f32; BLOCK]>) {
         let start = block as usize;
         let of = |values: &'a [f32]| &values.as_chunks::<BLOCK>().0[start];
-        let half = if self.half.is_empty() { None } else { Some(of(self.half)) };
-        ([of(self.scale), of(self.residual), of(self.norm)], half)
+        let Planes { scale, rough, residual, norm, half, .. } = self.planes;
+        ([of(scale), of(rough), of(residual), of(norm)], if half.is_empty() { None } else { Some(of(half)) })
     }
 
-    /// Key of a row and how far from it the true key may be; see the `coded` module.
+    /// `factor` times the keys of the rows of a block.
     #[inline]
-    pub(crate) fn estimate(&self, query: &CodedQuery, slot: u32, sum: i32) -> (f32, f32) {
-        let slot = slot as usize;
-        let half = if self.half.is_empty() { 0.0 } else { self.half[slot] };
-        let key = half - sum as f32 * self.scale[slot] * query.scale;
-        let error = query.by_residual * self.residual[slot] + query.by_norm * self.norm[slot];
-        (key, error + query.by_half * half)
+    pub(crate) fn keys(
+        &self,
+        query: &CodedQuery,
+        block: u32,
+        sums: &[i32; BLOCK],
+        factor: f32,
+        keys: &mut [f32; BLOCK],
+    ) {
+        let ([scale, ..], half) = self.rows(block);
+        let (half, unit) = (half.unwrap_or(&[0.0; BLOCK]), factor * query.scale);
+        for (row, key) in keys.iter_mut().enumerate() {
+            *key = factor * half[row] - sums[row] as f32 * scale[row] * unit;
+        }
+    }
+
+    /// Key of a row by its whole code, and how far from it the true key may be; see the `basis` module.
+    #[inline]
+    pub(crate) fn estimate(&self, query: &CodedQuery, place: u32, sum: i32) -> (f32, f32) {
+        let place = place as usize;
+        let Planes { scale, residual, norm, half, .. } = self.planes;
+        let half = half.get(place).copied().unwrap_or(0.0);
+        RowBound { scale: scale[place], residual: residual[place], norm: norm[place], half }
+            .estimate(query, sum)
     }
 }
 
-/// A query as bytes, and what its keys may be off by.
-#[derive(Clone, Debug)]
-pub struct CodedQuery {
-    /// Codes in fours, zeros at the end.
-    pub(crate) codes: Vec<[i8; STEP]>,
-    /// What makes up for the 128 that every byte of a row has too much: -128 times the sum of the codes.
-    pub(crate) start: i32,
+/// What is known about a row beside its codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RowBound {
     /// Size of a unit of the codes.
+    pub scale: f32,
+    /// Norm of what the codes leave out, or more.
+    pub residual: f32,
+    /// Norm of what the codes stand for, or more.
+    pub norm: f32,
+    /// Half of the squared norm of both under l2, else 0.
+    pub half: f32,
+}
+
+impl RowBound {
+    /// A row that codes say nothing about.
+    pub const UNKNOWN: RowBound = RowBound { scale: 0.0, residual: f32::INFINITY, norm: 0.0, half: 0.0 };
+
+    /// Key of a row and how far from it the true key may be; see the `basis` module.
+    #[inline]
+    pub fn estimate(&self, query: &CodedQuery, sum: i32) -> (f32, f32) {
+        let key = self.half - sum as f32 * self.scale * query.scale;
+        let error = query.by_residual * self.residual + query.by_norm * self.norm;
+        (key, error + query.by_half * self.half)
+    }
+}
+
+/// A query as codes, and what its keys may be off by.
+#[derive(Clone, Debug, Default)]
+pub struct CodedQuery {
+    /// Codes in fours, zeros at the end; fours come in pairs.
+    pub(crate) codes: Vec<[i8; STEP]>,
+    /// The first four of each eight, then the second four of each: what the halves of bytes meet.
+    pub(crate) halves: [Vec<[i8; STEP]>; 2],
+    /// Sum of the codes.
+    pub(crate) total: i32,
+    /// Half the size of a unit of the codes, for sums are twice as large.
     pub(crate) scale: f32,
     /// Factors of a row's residual, norm and half squared norm in the error.
     pub(crate) by_residual: f32,
@@ -117,11 +224,43 @@ pub struct CodedQuery {
 impl CodedQuery {
     /// A query of these codes, which scales nothing and knows no error.
     pub fn new(codes: &[i8]) -> Self {
+        let total = codes.iter().map(|&code| i32::from(code)).sum();
         let mut padded = codes.to_vec();
-        padded.resize(codes.len().next_multiple_of(STEP), 0);
-        let start = -i32::from(ZERO) * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+        padded.resize(codes.len().next_multiple_of(GROUP), 0);
         let codes = padded.as_chunks::<STEP>().0.to_vec();
-        Self { codes, start, scale: 1.0, by_residual: 0.0, by_norm: 0.0, by_half: 0.0 }
+        let half = |first: usize| codes.iter().copied().skip(first).step_by(2).collect();
+        Self { halves: [half(0), half(1)], codes, total, scale: 0.5, ..Self::default() }
+    }
+
+    /// What is added to sums of upper halves, 32 times as large each.
+    #[inline(always)]
+    pub(super) fn start(&self) -> i32 {
+        -MIDDLE * self.total
+    }
+}
+
+/// The row with the smallest key so far, in each of the 16 places that rows have in blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct NearestRow {
+    pub(super) keys: [f32; BLOCK],
+    pub(super) blocks: [u32; BLOCK],
+}
+
+impl NearestRow {
+    /// Nothing seen yet.
+    pub const NONE: NearestRow = NearestRow { keys: [f32::INFINITY; BLOCK], blocks: [0; BLOCK] };
+
+    /// The smallest key, and the number of its row; the smallest number of equals.
+    pub fn smallest(&self) -> (f32, u32) {
+        // Where nothing compares (NaN, overflow) the first row is as good as any.
+        let mut smallest = (f32::INFINITY, 0);
+        for (row, (&key, &block)) in self.keys.iter().zip(&self.blocks).enumerate() {
+            let number = block * BLOCK as u32 + row as u32;
+            if key < smallest.0 || (key == smallest.0 && number < smallest.1) {
+                smallest = (key, number);
+            }
+        }
+        smallest
     }
 }
 
@@ -138,27 +277,67 @@ pub struct Encoded {
     pub whole: f64,
 }
 
-pub(super) fn check(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQuery], sums: &[BlockSums]) {
+pub(super) fn check(blocks: &Blocks<'_>, picked: &[u32], queries: &[&CodedQuery], sums: &[BlockSums]) {
     assert!(picked.len() <= BLOCKS, "up to four blocks a call");
     assert_eq!(queries.len(), sums.len(), "room for each query");
-    assert!(queries.iter().all(|query| query.codes.len() == blocks.steps), "a query is as long as a row");
+    assert!(
+        queries.iter().all(|query| query.codes.len() == 2 * blocks.groups),
+        "a query is as long as a row"
+    );
 }
 
 #[inline(always)]
-pub(super) fn code_sums(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQuery], sums: &mut [BlockSums]) {
+pub(super) fn row_sums(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums: &mut [i32]) {
+    assert_eq!(picked.len(), sums.len(), "a sum for each row");
+    let values = query.codes.as_flattened();
+    for (&at, sum) in picked.iter().zip(sums) {
+        let row = &rows[at as usize * stride..][..values.len()];
+        let products = row.iter().zip(values).map(|(&row, &query)| i32::from(row) * i32::from(query));
+        *sum = 2 * (products.sum::<i32>() - i32::from(ZERO) * query.total);
+    }
+}
+
+#[inline(always)]
+pub(super) fn code_sums(
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    _next: &[u32],
+    queries: &[&CodedQuery],
+    sums: &mut [BlockSums],
+) {
     check(blocks, picked, queries, sums);
     for (query, sums) in queries.iter().zip(sums) {
         for (&block, sums) in picked.iter().zip(sums) {
-            *sums = [query.start; BLOCK];
-            let (codes, _) = blocks.codes(block).as_chunks::<{ BLOCK * STEP }>();
-            for (codes, query) in codes.iter().zip(&query.codes) {
-                for (codes, sum) in codes.as_chunks::<STEP>().0.iter().zip(sums.iter_mut()) {
-                    for (&code, &query) in codes.iter().zip(query) {
-                        *sum = sum.wrapping_add(i32::from(code) * i32::from(query));
+            let mut total = [0i32; BLOCK];
+            let (codes, _) = blocks.codes(block).as_chunks::<LINE>();
+            for (codes, pair) in codes.iter().zip(query.codes.as_chunks::<2>().0) {
+                for (codes, sum) in codes.as_chunks::<STEP>().0.iter().zip(total.iter_mut()) {
+                    for (i, &code) in codes.iter().enumerate() {
+                        *sum += i32::from(code & 15) * i32::from(pair[0][i]);
+                        *sum += i32::from(code >> 4) * i32::from(pair[1][i]);
                     }
                 }
             }
+            *sums = total.map(|sum| 32 * sum + query.start());
         }
+    }
+}
+
+#[inline(always)]
+pub(super) fn check_lower(blocks: &Blocks<'_>, picked: &[u32], query: &CodedQuery, sums: &[i32]) {
+    assert_eq!(picked.len(), sums.len(), "a sum for each row");
+    assert_eq!(query.codes.len(), 2 * blocks.groups, "a query is as long as a row");
+}
+
+#[inline(always)]
+pub(super) fn lower_sums(blocks: &Blocks<'_>, picked: &[u32], query: &CodedQuery, sums: &mut [i32]) {
+    check_lower(blocks, picked, query, sums);
+    let [first, second] = [query.halves[0].as_flattened(), query.halves[1].as_flattened()];
+    for (&place, sum) in picked.iter().zip(sums) {
+        let products = blocks.lower(place).iter().zip(first).zip(second).map(|((&code, &first), &second)| {
+            i32::from(code & 15) * i32::from(first) + i32::from(code >> 4) * i32::from(second)
+        });
+        *sum = 2 * products.sum::<i32>() - (2 * i32::from(ZERO) - MIDDLE) * query.total;
     }
 }
 
@@ -166,7 +345,7 @@ pub(super) fn code_sums(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQue
 pub(super) fn code_screen(
     blocks: &Blocks<'_>,
     picked: &[u32],
-    queries: &[CodedQuery],
+    queries: &[&CodedQuery],
     limits: &[f32],
     sums: &[BlockSums],
     passed: &mut [u64],
@@ -175,12 +354,14 @@ pub(super) fn code_screen(
     for (((query, &limit), sums), passed) in queries.iter().zip(limits).zip(sums).zip(passed) {
         *passed = 0;
         for (j, (&block, sums)) in picked.iter().zip(sums).enumerate() {
-            let ([scale, residual, norm], half) = blocks.rows(block);
+            let ([scale, rough, residual, norm], half) = blocks.rows(block);
             let half = half.unwrap_or(&[0.0; BLOCK]);
             let mut out = [0u32; BLOCK];
             for row in 0..BLOCK {
                 let key = half[row] - sums[row] as f32 * scale[row] * query.scale;
-                let error = query.by_residual * residual[row] + query.by_norm * norm[row];
+                // What upper halves stand for is at most as long as the row and what they leave out.
+                let length = norm[row] + residual[row] + rough[row];
+                let error = query.by_residual * rough[row] + query.by_norm * length;
                 let base = key - (error + query.by_half * half[row]);
                 out[row] = u32::from((base > limit) & (base < f32::INFINITY));
             }
@@ -188,6 +369,30 @@ pub(super) fn code_screen(
                 for (row, &out) in out.iter().enumerate() {
                     *passed |= u64::from(1 - out) << (j * BLOCK + row);
                 }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn keep_nearest(
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    queries: &[&CodedQuery],
+    sums: &[BlockSums],
+    nearest: &mut [NearestRow],
+) {
+    check(blocks, picked, queries, sums);
+    assert_eq!(queries.len(), nearest.len(), "a place for each query");
+    for ((query, sums), nearest) in queries.iter().zip(sums).zip(nearest) {
+        for (&block, sums) in picked.iter().zip(sums) {
+            let ([scale, ..], half) = blocks.rows(block);
+            let half = half.unwrap_or(&[0.0; BLOCK]);
+            for row in 0..BLOCK {
+                let key = half[row] - sums[row] as f32 * scale[row] * query.scale;
+                let smaller = key < nearest.keys[row];
+                nearest.keys[row] = if smaller { key } else { nearest.keys[row] };
+                nearest.blocks[row] = if smaller { block } else { nearest.blocks[row] };
             }
         }
     }

@@ -220,12 +220,39 @@ fn prefetch<V: Vector>(values: *const f32) {
     }
 }
 
+/// Ask for every line of some bytes.
+pub(super) fn prefetch_bytes(bytes: &[u8]) {
+    prefetch_lines(bytes, 64);
+}
+
+/// Ask for every line of a row.
+pub(super) fn prefetch_row(row: &[f32]) {
+    prefetch_lines(row, 16);
+}
+
+#[inline(always)]
+fn prefetch_lines<T>(values: &[T], line: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        for line in values.chunks(line) {
+            // SAFETY: prefetching never faults, whatever the address; SSE is part of x86-64.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        // Stable Rust has no prefetch for this architecture yet.
+        let _ = (values, line);
+    }
+}
+
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
 /// hold. `$rows` and `$groups` are the panel kernel's tile,
-/// `$fast_scan` sums 4-bit codes, `$code_sums` and `$code_screen` work on bytes.
+/// `$fast_scan` and `$fast_screen` work on 4-bit codes, `$code_sums` and `$code_screen` work on bytes.
 macro_rules! kernels_of {
     ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path,
-     $code_sums:path, $code_screen:path) => {
+     $fast_screen:path, $code_sums:path, $code_screen:path) => {
         mod compiled {
             use super::*;
 
@@ -279,30 +306,84 @@ macro_rules! kernels_of {
             }
 
             #[target_feature(enable = $feature)]
-            pub(super) fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
+            pub(super) fn fast_tables(values: &[f32], words: usize, steps: &mut [u8]) -> (f32, f32) {
+                crate::kernels::fast::fast_tables(values, words, steps)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn fast_scan(codes: &[u8], tables: &[&[u8]], sums: &mut [FastSums]) {
                 $fast_scan(codes, tables, sums)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn fast_screen(
+                sums: &[FastSums],
+                terms: &[[f32; BLOCK]],
+                step: f32,
+                limit: f32,
+                passed: &mut [u16],
+            ) {
+                $fast_screen(sums, terms, step, limit, passed)
             }
 
             #[target_feature(enable = $feature)]
             pub(super) fn code_sums(
                 blocks: &Blocks<'_>,
                 picked: &[u32],
-                queries: &[CodedQuery],
+                next: &[u32],
+                queries: &[&CodedQuery],
                 sums: &mut [BlockSums],
             ) {
-                $code_sums(blocks, picked, queries, sums)
+                $code_sums(blocks, picked, next, queries, sums)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn lower_sums(
+                blocks: &Blocks<'_>,
+                picked: &[u32],
+                query: &CodedQuery,
+                sums: &mut [i32],
+            ) {
+                crate::kernels::blocks::lower_sums(blocks, picked, query, sums)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn row_sums(
+                rows: &[u8],
+                stride: usize,
+                picked: &[u32],
+                query: &CodedQuery,
+                sums: &mut [i32],
+            ) {
+                crate::kernels::blocks::row_sums(rows, stride, picked, query, sums)
             }
 
             #[target_feature(enable = $feature)]
             pub(super) fn code_screen(
                 blocks: &Blocks<'_>,
                 picked: &[u32],
-                queries: &[CodedQuery],
+                queries: &[&CodedQuery],
                 limits: &[f32],
                 sums: &[BlockSums],
                 passed: &mut [u64],
             ) {
                 $code_screen(blocks, picked, queries, limits, sums, passed)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
+                crate::kernels::nearest::nearest_keys(keys, first, order)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn keep_nearest(
+                blocks: &Blocks<'_>,
+                picked: &[u32],
+                queries: &[&CodedQuery],
+                sums: &[BlockSums],
+                nearest: &mut [NearestRow],
+            ) {
+                crate::kernels::blocks::keep_nearest(blocks, picked, queries, sums, nearest)
             }
 
             #[target_feature(enable = $feature)]
@@ -350,17 +431,45 @@ macro_rules! kernels_of {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::tables(query, crosswise, starts, out) }
             },
+            fast_tables: |values, words, steps| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::fast_tables(values, words, steps) }
+            },
+            fast_layout: FastLayout::Lanes,
             fast_scan: |codes, tables, sums| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::fast_scan(codes, tables, sums) }
             },
-            code_sums: |blocks, picked, queries, sums| {
+            fast_screen: |sums, terms, step, limit, passed| {
                 // SAFETY: the CPU has the features, see above.
-                unsafe { compiled::code_sums(blocks, picked, queries, sums) }
+                unsafe { compiled::fast_screen(sums, terms, step, limit, passed) }
             },
+            code_sums: |blocks, picked, next, queries, sums| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::code_sums(blocks, picked, next, queries, sums) }
+            },
+            lower_sums: |blocks, picked, query, sums| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::lower_sums(blocks, picked, query, sums) }
+            },
+            row_sums: |rows, stride, picked, query, sums| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::row_sums(rows, stride, picked, query, sums) }
+            },
+            whole: None,
             code_screen: |blocks, picked, queries, limits, sums, passed| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::code_screen(blocks, picked, queries, limits, sums, passed) }
+            },
+            nearest_keys: |keys, first, order| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::nearest_keys(keys, first, order) }
+            },
+            prefetch: generic::prefetch_bytes,
+            prefetch_row: generic::prefetch_row,
+            keep_nearest: |blocks, picked, queries, sums, nearest| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::keep_nearest(blocks, picked, queries, sums, nearest) }
             },
             encode: |row, mean, codes| {
                 // SAFETY: the CPU has the features, see above.

@@ -6,6 +6,7 @@
 //! avx2     Vector = 8 lanes    needs avx2 and fma
 //! avx512   Vector = 16 lanes   needs avx512f and avx512bw
 //! vnni     avx512, and bytes    needs avx512vnni too
+//! vbmi     vnni, and tables     needs avx512vbmi too
 //! neon     Vector = 4 lanes    every aarch64 CPU
 //! ```
 //!
@@ -22,15 +23,21 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod blocks;
+mod fast;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod generic;
+mod nearest;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
+mod vbmi;
+#[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod whole;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -38,9 +45,16 @@ use std::sync::OnceLock;
 use crate::matrix::Matrix;
 
 pub use blocks::{
-    BLOCK, BLOCKS, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel, CodedQuery, EncodeKernel, Encoded,
+    AssembleKernel, BLOCK, BLOCKS, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel, CodedQuery,
+    EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel, WholeKernel,
+    WholeKernels,
 };
-pub(crate) use blocks::{MAX_DIM, STEP, ZERO};
+pub(crate) use blocks::{GROUP, LINE, MAX_DIM, STEP, ZERO};
+pub use fast::{
+    FAST_GROUP, FAST_TABLE, FAST_WORDS, FastLayout, FastScanKernel, FastScreenKernel, FastSums,
+    FastTablesKernel, TABLES_TOGETHER,
+};
+pub use nearest::NearestKeysKernel;
 
 /// Vectors side by side in a [`Panel`].
 pub const PANEL: usize = 32;
@@ -59,13 +73,16 @@ pub enum Isa {
     Avx512,
     /// AVX-512F and its instruction for bytes.
     Avx512Vnni,
+    /// AVX-512F and its instructions for bytes and for tables of 64 of them.
+    Avx512Vbmi,
     /// The vector unit of every aarch64 CPU.
     Neon,
 }
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 6] =
+        [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Vbmi];
 
     /// Name as shown in statistics and in `VDB_REQUIRE_ISA` of the tests.
     pub fn as_str(self) -> &'static str {
@@ -74,6 +91,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512_vnni",
+            Isa::Avx512Vbmi => "avx512_vbmi",
             Isa::Neon => "neon",
         }
     }
@@ -97,16 +115,23 @@ pub type ScreenKernel = fn(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lan
 /// Per lane, the smaller of `best` and `keys + bias`, remembering `panel` where the latter is smaller.
 pub type KeepSmallerKernel = fn(keys: &[Lanes], bias: &Lanes, panel: u32, best: &mut [Best]);
 
+/// For each query the smaller of what `nearest` holds and the keys of the rows of the blocks; see [`Blocks`] for these.
+pub type KeepNearestKernel = fn(
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    queries: &[&CodedQuery],
+    sums: &[BlockSums],
+    nearest: &mut [NearestRow],
+);
+
+/// Ask for all of it.
+pub type PrefetchKernel = fn(bytes: &[u8]);
+/// Ask for all of it.
+pub type PrefetchRowKernel = fn(row: &[f32]);
+
 /// `out[p * words + w]` = inner product of `query[starts[p]..starts[p + 1]]` and codeword `w` of piece `p`, where
 /// `crosswise` holds `words` values a dimension and `out` is zero.
 pub type TablesKernel = fn(query: &[f32], crosswise: &[f32], starts: &[usize], out: &mut [f32]);
-/// `sums[row]` = sum over pieces of the table entry that the code of the row names, for a block of 32 rows in the
-/// layout of the `codes` module; tables of 16 entries a piece, whose sums fit 16 bits.
-pub type FastScanKernel = fn(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]);
-
-/// Rows in a block of 4-bit codes.
-pub const FAST_ROWS: usize = 32;
-
 /// The smallest value that each lane has had, and the panel that it came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Best {
@@ -157,12 +182,32 @@ pub struct Kernels {
     pub keep_smaller: KeepSmallerKernel,
     /// Asymmetric distance tables.
     pub tables: TablesKernel,
+    /// Those tables in whole steps.
+    pub fast_tables: FastTablesKernel,
+    /// How 4-bit codes lie for `fast_scan`.
+    pub fast_layout: FastLayout,
     /// Sums over 4-bit codes.
     pub fast_scan: FastScanKernel,
-    /// Inner products of bytes, exact integers.
+    /// Which rows pass a limit by those sums.
+    pub fast_screen: FastScreenKernel,
+    /// Inner products of upper halves of codes, exact integers.
     pub code_sums: CodeSumsKernel,
-    /// Which rows pass a limit by their bytes.
+    /// What lower halves add to them.
+    pub lower_sums: LowerSumsKernel,
+    /// Inner products of codes of rows that lie apart, exact integers.
+    pub row_sums: RowSumsKernel,
+    /// Both for many queries at once, where a CPU is quicker so.
+    pub whole: Option<&'static WholeKernels>,
+    /// Which rows pass a limit by the upper halves of their codes.
     pub code_screen: CodeScreenKernel,
+    /// The smallest of many keys.
+    pub nearest_keys: NearestKeysKernel,
+    /// Ask for memory that will soon be read.
+    pub prefetch: PrefetchKernel,
+    /// Ask for a row that will soon be read.
+    pub prefetch_row: PrefetchRowKernel,
+    /// The nearest of many rows by their bytes.
+    pub keep_nearest: KeepNearestKernel,
     /// A vector as bytes.
     pub encode: EncodeKernel,
 }
@@ -193,6 +238,10 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => (is_x86_feature_detected!("avx512vnni") && Self::of(Isa::Avx512).is_some())
                 .then_some(&vnni::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vbmi => (is_x86_feature_detected!("avx512vbmi")
+                && Self::of(Isa::Avx512Vnni).is_some())
+            .then_some(&vbmi::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Some(&neon::KERNELS),
             #[allow(unreachable_patterns, reason = "reached only for the other architecture's sets")]
@@ -304,23 +353,6 @@ fn tables(query: &[f32], crosswise: &[f32], starts: &[usize], out: &mut [f32]) {
             for (sum, &value) in out.iter_mut().zip(&crosswise[d * words..][..words]) {
                 *sum += query[d] * value;
             }
-        }
-    }
-}
-
-#[inline(always)]
-fn check_fast_scan(codes: &[u8], tables: &[u8]) {
-    assert_eq!(codes.len(), tables.len(), "16 bytes of codes and 16 of tables a piece");
-    assert!(codes.len().is_multiple_of(64), "pieces come in fours");
-}
-
-fn fast_scan(codes: &[u8], tables: &[u8], sums: &mut [u16; FAST_ROWS]) {
-    check_fast_scan(codes, tables);
-    *sums = [0; FAST_ROWS];
-    for (codes, table) in codes.as_chunks::<16>().0.iter().zip(tables.as_chunks::<16>().0) {
-        for (row, &code) in codes.iter().enumerate() {
-            sums[row] = sums[row].wrapping_add(u16::from(table[usize::from(code & 15)]));
-            sums[row + 16] = sums[row + 16].wrapping_add(u16::from(table[usize::from(code >> 4)]));
         }
     }
 }

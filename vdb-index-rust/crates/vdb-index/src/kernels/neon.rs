@@ -1,14 +1,14 @@
 //! NEON: 4 lanes. The panel's tile is 6 rows by 4 registers: 24 sums, 4 lanes and a broadcast of 32 registers.
 
 use std::arch::aarch64::{
-    float32x4_t, vaddq_f32, vaddq_s32, vaddvq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, veorq_u8, vfmaq_f32,
+    float32x4_t, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
     vget_low_s8, vld1q_f32, vld1q_u8, vmull_high_s8, vmull_s8, vpaddlq_s16, vpaddq_s32, vreinterpretq_s8_s32,
-    vreinterpretq_s8_u8, vst1q_f32, vst1q_s32, vsubq_f32,
+    vreinterpretq_s8_u8, vshlq_n_s32, vshrq_n_u8, vst1q_f32, vst1q_s32, vsubq_f32,
 };
 
-use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, STEP, ZERO, check};
+use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, LINE, NearestRow, STEP, check};
 use super::generic::{self, Vector, kernels_of};
-use super::{Best, FAST_ROWS, Isa, Kernels, Lanes, Panel};
+use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
 
 #[derive(Clone, Copy)]
@@ -72,35 +72,48 @@ kernels_of!(
     "neon",
     6,
     4,
-    super::super::fast_scan,
+    crate::kernels::fast::fast_scan,
+    crate::kernels::fast::fast_screen,
     super::code_sums,
     crate::kernels::blocks::code_screen
 );
 
-/// A register holds four dimensions of four rows. With signed codes no sum of two products leaves 16 bits.
+/// A register holds eight dimensions of four rows. With upper halves below 16 no sum of two products leaves 16 bits.
 #[target_feature(enable = "neon")]
-fn code_sums(blocks: &Blocks<'_>, picked: &[u32], queries: &[CodedQuery], sums: &mut [BlockSums]) {
+fn code_sums(
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    _next: &[u32],
+    queries: &[&CodedQuery],
+    sums: &mut [BlockSums],
+) {
     const ROWS: usize = 4;
     check(blocks, picked, queries, sums);
-    let zero = vdupq_n_u8(ZERO);
+    let nibble = vdupq_n_u8(15);
     for (query, sums) in queries.iter().zip(sums) {
         for (&block, sums) in picked.iter().zip(sums) {
             let mut total = [vdupq_n_s32(0); BLOCK / ROWS];
-            let (steps, _) = blocks.codes(block).as_chunks::<{ BLOCK * STEP }>();
-            for (codes, query) in steps.iter().zip(&query.codes) {
-                let query =
-                    vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(query.map(|code| code as u8))));
+            let (lines, _) = blocks.codes(block).as_chunks::<LINE>();
+            for (codes, pair) in lines.iter().zip(query.codes.as_chunks::<2>().0) {
+                let [first, second] = pair.map(|four| {
+                    vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(four.map(|code| code as u8))))
+                });
                 for (codes, total) in codes.as_chunks::<{ ROWS * STEP }>().0.iter().zip(&mut total) {
                     // SAFETY: 16 bytes.
-                    let codes = vreinterpretq_s8_u8(veorq_u8(unsafe { vld1q_u8(codes.as_ptr()) }, zero));
-                    let low = vpaddlq_s16(vmull_s8(vget_low_s8(codes), vget_low_s8(query)));
-                    let high = vpaddlq_s16(vmull_high_s8(codes, query));
-                    *total = vaddq_s32(*total, vpaddq_s32(low, high));
+                    let codes = unsafe { vld1q_u8(codes.as_ptr()) };
+                    let below = vreinterpretq_s8_u8(vandq_u8(codes, nibble));
+                    let above = vreinterpretq_s8_u8(vshrq_n_u8::<4>(codes));
+                    for (half, query) in [(below, first), (above, second)] {
+                        let low = vpaddlq_s16(vmull_s8(vget_low_s8(half), vget_low_s8(query)));
+                        let high = vpaddlq_s16(vmull_high_s8(half, query));
+                        *total = vaddq_s32(*total, vpaddq_s32(low, high));
+                    }
                 }
             }
+            let start = vdupq_n_s32(query.start());
             for (sums, total) in sums.as_chunks_mut::<ROWS>().0.iter_mut().zip(total) {
                 // SAFETY: room for four sums.
-                unsafe { vst1q_s32(sums.as_mut_ptr(), total) };
+                unsafe { vst1q_s32(sums.as_mut_ptr(), vaddq_s32(vshlq_n_s32::<5>(total), start)) };
             }
         }
     }

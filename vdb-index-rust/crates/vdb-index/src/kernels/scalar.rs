@@ -1,6 +1,6 @@
 //! Plain loops: what the other kernels are tested against, and what runs where there is no vector unit we know.
 
-use super::{Isa, Kernels, Lanes, PANEL, Panel};
+use super::{FastLayout, Isa, Kernels, Lanes, PANEL, Panel};
 use crate::matrix::Matrix;
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -16,9 +16,19 @@ pub(super) static KERNELS: Kernels = Kernels {
     screen: super::screen,
     keep_smaller: super::keep_smaller,
     tables: super::tables,
-    fast_scan: super::fast_scan,
+    fast_tables: super::fast::fast_tables,
+    fast_layout: FastLayout::Lanes,
+    fast_scan: super::fast::fast_scan,
+    fast_screen: super::fast::fast_screen,
     code_sums: super::blocks::code_sums,
+    lower_sums: super::blocks::lower_sums,
+    row_sums: super::blocks::row_sums,
+    whole: None,
     code_screen: super::blocks::code_screen,
+    nearest_keys: super::nearest::nearest_keys,
+    prefetch: |_| (),
+    prefetch_row: |_| (),
+    keep_nearest: super::blocks::keep_nearest,
     encode: super::blocks::encode,
 };
 

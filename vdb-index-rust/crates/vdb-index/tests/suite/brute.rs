@@ -192,7 +192,7 @@ fn adversarial_rows_equal_float64() {
 #[test]
 fn queries_that_codes_tell_nothing_about_are_scanned_in_float32() {
     // All rows are equal but for one; one query of two tells them apart.
-    let (dim, count) = (80, 40_000);
+    let (dim, count) = (104, 40_000);
     let mut rows = vec![0.25; dim * count];
     rows[30_000 * dim] = 0.26;
     let mut queries = vec![0.0; 6 * dim];
@@ -210,7 +210,7 @@ fn queries_that_codes_tell_nothing_about_are_scanned_in_float32() {
 
 #[test]
 fn what_is_kept_beside_the_rows_is_less_than_a_third() {
-    for (dim, metric) in [(96, Metric::L2), (96, Metric::Dot), (384, Metric::Cosine)] {
+    for (dim, metric) in [(104, Metric::L2), (104, Metric::Dot), (384, Metric::Cosine), (64, Metric::Dot)] {
         let fixture = Fixture::random(3, 5000, dim, 1);
         let index = Brute::build(fixture.rows(), metric, true, 1, &Unobserved).unwrap();
         let bytes: usize = index.bytes().iter().map(|part| part.1).sum();

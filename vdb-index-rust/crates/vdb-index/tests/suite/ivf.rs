@@ -12,7 +12,7 @@ use crate::common::{self, Fixture, allowed_words, assert_same, recall, twin};
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
 fn flat(fixture: &Fixture, metric: Metric, n_lists: Option<usize>) -> IvfFlat {
-    let options = IvfFlatOptions { n_lists, seed: 1 };
+    let options = IvfFlatOptions { n_lists, seed: 1, ..IvfFlatOptions::default() };
     IvfFlat::build(fixture.rows(), metric, options, 2, &Unobserved).unwrap()
 }
 
@@ -228,7 +228,7 @@ fn what_was_saved_answers_the_same() {
             let directory = tempfile::tempdir().unwrap();
             let index = flat(&fixture, metric, None);
             index.save(directory.path()).unwrap();
-            let loaded = IvfFlat::load(directory.path(), fixture.rows(), metric).unwrap();
+            let loaded = IvfFlat::load(directory.path(), fixture.rows(), metric, true).unwrap();
             let ask = |index: &IvfFlat| {
                 index.search(fixture.rows(), fixture.queries(), 4, None, Some(2), 1).unwrap()
             };
@@ -237,7 +237,7 @@ fn what_was_saved_answers_the_same() {
                 let directory = tempfile::tempdir().unwrap();
                 let index = pq(&fixture, metric, n_bits);
                 index.save(directory.path()).unwrap();
-                let loaded = IvfPq::load(directory.path(), fixture.rows(), metric).unwrap();
+                let loaded = IvfPq::load(directory.path(), fixture.rows(), metric, true).unwrap();
                 for rerank in [None, Some(0)] {
                     let ask = |index: &IvfPq| {
                         index.search(fixture.rows(), fixture.queries(), 4, None, Some(2), rerank, 1).unwrap()
@@ -255,11 +255,14 @@ fn other_rows_or_another_metric_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     flat(&fixture, Metric::L2, None).save(directory.path()).unwrap();
     let refused = |rows: Matrix<'_>, metric| {
-        assert!(matches!(IvfFlat::load(directory.path(), rows, metric), Err(Error::Damaged { .. })));
+        assert!(matches!(IvfFlat::load(directory.path(), rows, metric, true), Err(Error::Damaged { .. })));
     };
     refused(fixture.rows(), Metric::Dot);
     refused(Matrix::new(&fixture.rows[..89 * 6], 89, 6).unwrap(), Metric::L2);
-    assert!(matches!(IvfPq::load(directory.path(), fixture.rows(), Metric::L2), Err(Error::Damaged { .. })));
+    assert!(matches!(
+        IvfPq::load(directory.path(), fixture.rows(), Metric::L2, true),
+        Err(Error::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -287,7 +290,7 @@ fn damaged_files_are_refused_or_harmless() {
                 bytes[place] = bytes[place].wrapping_add((state >> 20) as u8 | 1);
             }
             std::fs::write(directory.path().join(&name), &bytes).unwrap();
-            match IvfPq::load(directory.path(), fixture.rows(), Metric::L2) {
+            match IvfPq::load(directory.path(), fixture.rows(), Metric::L2, true) {
                 Ok(index) => {
                     let found =
                         index.search(fixture.rows(), fixture.queries(), 3, None, None, None, 1).unwrap();

@@ -1,0 +1,58 @@
+//! The smallest of many keys, in order.
+
+use crate::shortlist::{item, ordered, unordered};
+
+/// `order` = the `first` smallest keys in ascending order with their places, as items of the `shortlist` module.
+pub type NearestKeysKernel = fn(keys: &[f32], first: usize, order: &mut Vec<u64>);
+
+const LANES: usize = 16;
+/// Vectors of lanes that one smallest key a lane is taken of.
+const DEPTH: usize = 16;
+
+/// The `first`-th smallest of the smallest keys of groups bounds what can be among the `first` smallest of all, so that a
+/// single pass leaves few keys to sort.
+#[inline(always)]
+pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
+    order.clear();
+    if 0 < first && first < keys.len() / DEPTH {
+        let mut smallest: Vec<u32> = Vec::with_capacity(keys.len() / DEPTH + LANES);
+        for group in keys.chunks(LANES * DEPTH) {
+            let mut least = [f32::INFINITY; LANES];
+            for keys in group.as_chunks::<LANES>().0 {
+                for lane in 0..LANES {
+                    least[lane] = if keys[lane] < least[lane] { keys[lane] } else { least[lane] };
+                }
+            }
+            smallest.extend(least.map(ordered));
+        }
+        let (_, &mut limit, _) = smallest.select_nth_unstable(first - 1);
+        let limit = unordered(limit);
+        let (chunks, rest) = keys.as_chunks::<LANES>();
+        for (chunk, keys) in chunks.iter().enumerate() {
+            let mut near = false;
+            for &key in keys {
+                near |= key <= limit;
+            }
+            if near {
+                for (lane, &key) in keys.iter().enumerate() {
+                    if key <= limit {
+                        order.push(item(key, (chunk * LANES + lane) as u32));
+                    }
+                }
+            }
+        }
+        let start = keys.len() - rest.len();
+        let near = rest.iter().enumerate().filter(|&(_, &key)| key <= limit);
+        order.extend(near.map(|(at, &key)| item(key, (start + at) as u32)));
+    }
+    if order.len() < first.min(keys.len()) {
+        // Few keys, or keys that are no numbers.
+        order.clear();
+        order.extend(keys.iter().zip(0u32..).map(|(&key, place)| item(key, place)));
+    }
+    if first < order.len() {
+        order.select_nth_unstable(first);
+        order.truncate(first);
+    }
+    order.sort_unstable();
+}

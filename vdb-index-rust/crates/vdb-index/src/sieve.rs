@@ -1,0 +1,277 @@
+//! Coded rows on their way to the candidates of one query or many: what codes prove to be too far never gets there.
+
+use std::ops::Range;
+
+use crate::bitmap::Bitmap;
+use crate::bounds::Bound;
+use crate::coded::Coded;
+use crate::kernels::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels};
+use crate::topk::Candidates;
+
+/// Queries that meet a block side by side.
+const TOGETHER: usize = 6;
+/// From so many queries on, codes are put together for them where the CPU is quicker so.
+const MANY: usize = 48;
+/// Rows after which a query is asked whether its codes are worth while, a multiple of 64.
+const TRIAL: usize = 16_384;
+
+/// Up to 16 rows of one block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pick {
+    /// Number of the block.
+    pub(crate) block: u32,
+    /// Position of its first row in the order in which rows were encoded, blocks that are not full closed up.
+    pub(crate) start: u32,
+    /// Bit `i`: the `i`-th row may be returned.
+    pub(crate) live: u16,
+}
+
+/// Queries as codes, with the rows that each may still return.
+#[derive(Default)]
+pub(crate) struct Coding {
+    queries: Vec<CodedQuery>,
+    candidates: Vec<Candidates>,
+    /// Rows whose lower halves were asked for, those of a query together.
+    pending: Vec<Pending>,
+    /// Codes that were put together.
+    bytes: Vec<u8>,
+}
+
+/// A row that upper halves did not exclude.
+#[derive(Clone, Copy)]
+struct Pending {
+    query: u32,
+    place: u32,
+    slot: u32,
+    sum: i32,
+}
+
+impl Coding {
+    /// A query for its best `k`, and the error that its keys share.
+    pub(crate) fn push(&mut self, query: CodedQuery, shared: f64, k: usize) {
+        self.queries.push(query);
+        self.candidates.push(Candidates::new(k, Bound::each(shared)));
+    }
+
+    /// The candidates in the order of the queries.
+    pub(crate) fn finish(mut self, sieve: &Sieve<'_>) -> Vec<Candidates> {
+        sieve.refine(&mut self, usize::MAX);
+        self.candidates
+    }
+}
+
+/// Coded rows, and the slots of rows in the order in which they were encoded (`None`: that of the slots).
+pub(crate) struct Sieve<'a> {
+    kernels: &'static Kernels,
+    blocks: Blocks<'a>,
+    slots: Option<&'a [u32]>,
+}
+
+impl<'a> Sieve<'a> {
+    pub(crate) fn new(kernels: &'static Kernels, coded: &'a Coded, slots: Option<&'a [u32]>) -> Option<Self> {
+        Some(Self { kernels, blocks: coded.blocks()?, slots })
+    }
+
+    /// Offer all rows of `picks` to the queries `who`.
+    pub(crate) fn see_all(&self, picks: &[Pick], coding: &mut Coding, who: &[u32]) {
+        let mut groups = picks.chunks(BLOCKS).peekable();
+        while let Some(group) = groups.next() {
+            self.see(group, groups.peek().copied().unwrap_or_default(), coding, who);
+        }
+    }
+
+    /// Offer the rows of up to four blocks. Their codes stay in the first-level cache while the queries come by, a tile
+    /// of them at a time; the blocks of `next` are asked for meanwhile.
+    fn see(&self, picks: &[Pick], next: &[Pick], coding: &mut Coding, who: &[u32]) {
+        let blocks_of = |picks: &[Pick]| -> ([u32; BLOCKS], usize) {
+            let mut blocks = [0; BLOCKS];
+            picks.iter().zip(&mut blocks).for_each(|(pick, block)| *block = pick.block);
+            (blocks, picks.len().min(BLOCKS))
+        };
+        let ((picked, count), (following, coming)) = (blocks_of(picks), blocks_of(next));
+        let live = picks.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));
+        let mut sums: [BlockSums; TOGETHER] = [[[0; BLOCK]; BLOCKS]; TOGETHER];
+        let whole = self.kernels.whole.filter(|_| who.len() >= MANY);
+        if let Some(whole) = whole {
+            (whole.assemble)(&self.blocks, &picked[..count], &mut coding.bytes);
+        }
+        for (group, who) in who.chunks(TOGETHER).enumerate() {
+            let Some(&first) = who.first() else { return };
+            let Coding { queries, candidates, pending, bytes } = coding;
+            let asking: [&CodedQuery; TOGETHER] =
+                std::array::from_fn(|q| &queries[*who.get(q).unwrap_or(&first) as usize]);
+            let (asking, sums) = (&asking[..who.len()], &mut sums[..who.len()]);
+            let (mut limits, mut passed) = ([0.0f32; TOGETHER], [0u64; TOGETHER]);
+            for (limit, &number) in limits.iter_mut().zip(who) {
+                *limit = candidates[number as usize].limit();
+            }
+            if let Some(whole) = whole {
+                let (limits, passed) = (&limits[..who.len()], &mut passed[..who.len()]);
+                (whole.screen)(bytes, &self.blocks, &picked[..count], asking, limits, sums, passed);
+                for (q, &number) in who.iter().enumerate() {
+                    for (at, row) in bits_of(passed[q] & live) {
+                        let place = picked[at] * BLOCK as u32 + row as u32;
+                        let (key, error) = self.blocks.estimate(asking[q], place, sums[q][at][row]);
+                        candidates[number as usize].offer(key, error, self.slot(&picks[at], row));
+                    }
+                }
+                continue;
+            }
+            let following = if group == 0 { &following[..coming] } else { &[] };
+            (self.kernels.code_sums)(&self.blocks, &picked[..count], following, asking, sums);
+            let (limits, passed) = (&limits[..who.len()], &mut passed[..who.len()]);
+            (self.kernels.code_screen)(&self.blocks, &picked[..count], asking, limits, sums, passed);
+            let before = pending.len();
+            for (q, &query) in who.iter().enumerate() {
+                for (at, row) in bits_of(passed[q] & live) {
+                    let place = picked[at] * BLOCK as u32 + row as u32;
+                    (self.kernels.prefetch)(self.blocks.lower(place));
+                    pending.push(Pending {
+                        query,
+                        place,
+                        slot: self.slot(&picks[at], row),
+                        sum: sums[q][at][row],
+                    });
+                }
+            }
+            // What was asked for one step ago is there by now.
+            self.refine(coding, before);
+        }
+    }
+
+    /// Offer the first `count` pending rows by their whole codes.
+    fn refine(&self, coding: &mut Coding, count: usize) {
+        const ROWS: usize = 64;
+        let Coding { queries, candidates, pending, .. } = coding;
+        let count = count.min(pending.len());
+        let same = |a: &Pending, b: &Pending| a.query == b.query;
+        for rows in pending[..count].chunk_by(same).flat_map(|rows| rows.chunks(ROWS)) {
+            let number = rows[0].query as usize;
+            let (mut places, mut more) = ([0u32; ROWS], [0i32; ROWS]);
+            places.iter_mut().zip(rows).for_each(|(place, row)| *place = row.place);
+            let more = &mut more[..rows.len()];
+            (self.kernels.lower_sums)(&self.blocks, &places[..rows.len()], &queries[number], more);
+            for (row, &more) in rows.iter().zip(more.iter()) {
+                let (key, error) = self.blocks.estimate(&queries[number], row.place, row.sum + more);
+                candidates[number].offer(key, error, row.slot);
+            }
+        }
+        pending.drain(..count);
+    }
+
+    #[inline]
+    fn slot(&self, pick: &Pick, row: usize) -> u32 {
+        let position = pick.start + row as u32;
+        self.slots.map_or(position, |slots| slots[position as usize])
+    }
+}
+
+/// Block and row of each bit.
+#[inline]
+fn bits_of(mut rows: u64) -> impl Iterator<Item = (usize, usize)> {
+    std::iter::from_fn(move || {
+        (rows != 0).then(|| {
+            let bit = rows.trailing_zeros() as usize;
+            rows &= rows - 1;
+            (bit / BLOCK, bit % BLOCK)
+        })
+    })
+}
+
+/// For each query the rows of `range` that may be among its best `k`; `None` where codes tell too little. Rows were
+/// encoded in the order of their slots, and the range starts at a multiple of 64.
+pub(crate) fn search_range<'q>(
+    kernels: &'static Kernels,
+    coded: &Coded,
+    queries: impl Iterator<Item = &'q [f32]>,
+    k: usize,
+    allowed: Option<Bitmap<'_>>,
+    range: Range<usize>,
+) -> Vec<Option<Candidates>> {
+    let mut results = Vec::new();
+    let mut coding = Coding::default();
+    let mut places = Vec::new();
+    for query in queries {
+        if let Some((query, shared)) = coded.basis().query(kernels, query) {
+            places.push(results.len());
+            coding.push(query, shared, k);
+        }
+        results.push(None);
+    }
+    let Some(sieve) = Sieve::new(kernels, coded, None) else { return results };
+    let mut who: Vec<u32> = (0..places.len() as u32).collect();
+    let (mut seen, mut next_trial) = (0, TRIAL);
+    let mut picks = Picks::default();
+    for first in range.clone().step_by(64) {
+        if who.is_empty() {
+            break;
+        }
+        let left = range.end - first;
+        let mut word = if left < 64 { (1u64 << left) - 1 } else { u64::MAX };
+        if let Some(allowed) = allowed {
+            word &= allowed.word(first / 64);
+        }
+        if word == 0 {
+            continue;
+        }
+        seen += word.count_ones() as usize;
+        for quarter in 0..64 / BLOCK {
+            let live = (word >> (quarter * BLOCK)) as u16;
+            if live != 0 {
+                let start = (first + quarter * BLOCK) as u32;
+                picks.push(Pick { block: start / BLOCK as u32, start, live }, |picks, next| {
+                    sieve.see(picks, next, &mut coding, &who);
+                });
+            }
+        }
+        if seen >= next_trial {
+            next_trial = seen + TRIAL;
+            give_up(&mut who, &coding, k, seen);
+        }
+    }
+    picks.finish(|picks| sieve.see(picks, &[], &mut coding, &who));
+    who.sort_unstable();
+    for (number, candidates) in coding.finish(&sieve).into_iter().enumerate() {
+        if who.binary_search(&(number as u32)).is_ok() {
+            results[places[number]] = Some(candidates);
+        }
+    }
+    results
+}
+
+/// Blocks in fours, each four known one step before it is seen.
+#[derive(Default)]
+struct Picks {
+    now: [Pick; BLOCKS],
+    next: [Pick; BLOCKS],
+    full: bool,
+    filled: usize,
+}
+
+impl Picks {
+    fn push(&mut self, pick: Pick, see: impl FnOnce(&[Pick], &[Pick])) {
+        self.next[self.filled] = pick;
+        self.filled += 1;
+        if self.filled == BLOCKS {
+            if self.full {
+                see(&self.now, &self.next);
+            }
+            (self.now, self.full, self.filled) = (self.next, true, 0);
+        }
+    }
+
+    fn finish(self, mut see: impl FnMut(&[Pick])) {
+        if self.full {
+            see(&self.now);
+        }
+        if self.filled > 0 {
+            see(&self.next[..self.filled]);
+        }
+    }
+}
+
+/// Let go of queries that keep more than an eighth of what they saw: reading float32 rows is cheaper then.
+fn give_up(who: &mut Vec<u32>, coding: &Coding, k: usize, seen: usize) {
+    let most = (seen / 8).max(8 * k);
+    who.retain(|&number| coding.candidates[number as usize].len() <= most);
+}
