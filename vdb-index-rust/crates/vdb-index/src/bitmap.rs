@@ -44,10 +44,10 @@ impl<'a> Bitmap<'a> {
         slot < self.rows && self.words[slot / 64] >> (slot % 64) & 1 == 1
     }
 
-    /// Bit `i`: `slots[i]`, one of up to 16, is in the set.
+    /// The words, and how many slots they are about; bits beyond may be set.
     #[inline]
-    pub(crate) fn of(&self, slots: &[u32]) -> u16 {
-        slots.iter().rev().fold(0, |bits, &slot| bits << 1 | u16::from(self.contains(slot)))
+    pub(crate) fn words(&self) -> (&'a [u64], usize) {
+        (self.words, self.rows)
     }
 
     /// Number of slots in the set.

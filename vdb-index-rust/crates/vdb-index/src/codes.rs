@@ -241,7 +241,7 @@ mod tests {
                     let tables: Vec<&Tables> = tables.iter().collect();
                     for list in 0..3 {
                         let mut live = Vec::new();
-                        lists.live(list, None, &mut live);
+                        lists.live(kernels, list, None, &mut live);
                         live.iter_mut().skip(1).step_by(3).for_each(|rows| *rows = 0);
                         let mut seen = 0;
                         codes.scan(

@@ -146,7 +146,7 @@ impl IvfFlat {
     }
 
     /// The `k` nearest of the allowed rows in the `n_probes` nearest lists that have any; a filter that leaves the share
-    /// `s` of the rows makes that `n_probes s^-1/4`, and further lists are scanned until `k` allowed rows were seen. All lists give exactly what [`Brute`](crate::Brute) gives.
+    /// `s` of the rows makes that more (see the `probing` module), and further lists are scanned until `k` allowed rows were seen. All lists give exactly what [`Brute`](crate::Brute) gives.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when the arrays do not belong to this index.
@@ -244,7 +244,7 @@ impl IvfFlat {
             picks.clear();
             let mut budget = probing.budget();
             for (_, list) in ranking {
-                if !budget.take(self.lists.pick(list, probing.allowed, &mut picks)) {
+                if !budget.take(self.lists.pick(self.kernels, list, probing.allowed, &mut picks)) {
                     break;
                 }
             }
@@ -265,7 +265,7 @@ impl IvfFlat {
         let picked: Vec<_> = (0..self.lists.count() as u32)
             .map(|list| {
                 let first = picks.len();
-                let rows = self.lists.pick(list, probing.allowed, &mut picks);
+                let rows = self.lists.pick(self.kernels, list, probing.allowed, &mut picks);
                 (first..picks.len(), rows)
             })
             .collect();

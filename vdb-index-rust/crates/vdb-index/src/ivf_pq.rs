@@ -353,7 +353,7 @@ impl IvfPq {
             if let Some(next) = ranking.coming() {
                 self.codes.prefetch(self.kernels, &self.lists, next);
             }
-            let rows = self.lists.live(list, probing.allowed, &mut scratch.live);
+            let rows = self.lists.live(self.kernels, list, probing.allowed, &mut scratch.live);
             if rows > 0 {
                 let Scratch { live, sums, .. } = &mut *scratch;
                 self.scan_list(
@@ -389,7 +389,7 @@ impl IvfPq {
         let (mut live, mut first) = (Vec::new(), vec![0]);
         let rows: Vec<usize> = (0..self.lists.count() as u32)
             .map(|list| {
-                let rows = self.lists.live(list, probing.allowed, &mut scratch.live);
+                let rows = self.lists.live(self.kernels, list, probing.allowed, &mut scratch.live);
                 live.extend_from_slice(&scratch.live);
                 first.push(live.len());
                 rows

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::bitmap::Bitmap;
 use crate::error::Result;
-use crate::kernels::BLOCK;
+use crate::kernels::{BLOCK, Kernels};
 use crate::kmeans::group;
 use crate::results::NO_SLOT;
 use crate::sieve::Pick;
@@ -78,14 +78,17 @@ impl Lists {
     }
 
     /// Append the blocks of a list that have rows which may be returned; how many rows these are.
-    pub(crate) fn pick(&self, list: u32, allowed: Option<Bitmap<'_>>, picks: &mut Vec<Pick>) -> usize {
+    pub(crate) fn pick(
+        &self,
+        kernels: &Kernels,
+        list: u32,
+        allowed: Option<Bitmap<'_>>,
+        picks: &mut Vec<Pick>,
+    ) -> usize {
         let mut seen = 0;
         let mut start = self.offsets[list as usize] as u32;
         for (block, slots) in self.blocks(list).zip(self.slots(list).chunks(BLOCK)) {
-            let live = match allowed {
-                None => u16::MAX >> (BLOCK - slots.len()),
-                Some(allowed) => allowed.of(slots),
-            };
+            let live = members(kernels, allowed, slots);
             if live != 0 {
                 picks.push(Pick { block, start, live });
                 seen += live.count_ones() as usize;
@@ -96,13 +99,15 @@ impl Lists {
     }
 
     /// Which rows of a list may be returned, 16 a block; how many they are.
-    pub(crate) fn live(&self, list: u32, allowed: Option<Bitmap<'_>>, live: &mut Vec<u16>) -> usize {
+    pub(crate) fn live(
+        &self,
+        kernels: &Kernels,
+        list: u32,
+        allowed: Option<Bitmap<'_>>,
+        live: &mut Vec<u16>,
+    ) -> usize {
         live.clear();
-        let rows = |slots: &[u32]| match allowed {
-            None => u16::MAX >> (BLOCK - slots.len()),
-            Some(allowed) => allowed.of(slots),
-        };
-        live.extend(self.slots(list).chunks(BLOCK).map(rows));
+        live.extend(self.slots(list).chunks(BLOCK).map(|slots| members(kernels, allowed, slots)));
         live.iter().map(|rows| rows.count_ones() as usize).sum()
     }
 
@@ -165,4 +170,13 @@ impl Lists {
         }
         Ok(lists)
     }
+}
+
+/// Which of up to 16 slots may be returned.
+#[inline]
+fn members(kernels: &Kernels, allowed: Option<Bitmap<'_>>, slots: &[u32]) -> u16 {
+    let Some((words, rows)) = allowed.map(|allowed| allowed.words()) else {
+        return u16::MAX >> (BLOCK - slots.len());
+    };
+    (kernels.members)(words, rows, slots)
 }

@@ -4,12 +4,15 @@ use crate::bitmap::Bitmap;
 use crate::coarse::Ranking;
 use crate::kmeans::group;
 
-/// Lists to scan where a filter leaves the share `s` of the rows: `n_probes s^-1/4`. The nearest allowed rows lie farther
-/// off, in more lists, than the nearest of all; and a list costs less, because only its allowed rows are compared.
+/// Lists to scan where a filter leaves the share `s` of the rows, with `t = -log10 s`: `n_probes (1 + 1.6 t - 0.2 t²)`, up to
+/// `t = 4`. The nearest allowed rows lie farther off, in more lists, than the nearest of all; and a list costs less, because
+/// only its allowed rows are compared. Measured on embeddings of texts, where it costs no recall whether the rows that are
+/// allowed lie anywhere or together.
 pub(crate) fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows: usize) -> usize {
     let Some(allowed) = allowed else { return n_probes };
     let share = allowed.count().max(1) as f64 / rows.max(1) as f64;
-    (n_probes as f64 * share.powf(-0.25)).ceil() as usize
+    let rarity = (-share.log10()).clamp(0.0, 4.0);
+    (n_probes as f64 * (1.0 + 1.6 * rarity - 0.2 * rarity * rarity)).ceil() as usize
 }
 
 /// What all queries of a search share.
@@ -61,23 +64,25 @@ impl Probing<'_> {
         Budget { lists: self.n_probes.max(1), rows: self.k }
     }
 
-    /// Who probes what: first the list nearest to each query, then the others. `rows` tells how many rows of a list may
-    /// be returned.
+    /// Who probes what, in rounds: the list nearest to each query, the next nearest ones, and the others, for what is found
+    /// first brings the limits down for what comes later. `rows` tells how many rows of a list may be returned.
     pub(crate) fn probes(
         &self,
         rankings: Vec<Ranking<'_>>,
         rows: impl Fn(u32) -> usize,
         count: usize,
-    ) -> [Probes; 2] {
-        let mut rounds: [Vec<(u32, u32, f32)>; 2] = Default::default();
+    ) -> [Probes; 3] {
+        let mut rounds: [Vec<(u32, u32, f32)>; 3] = Default::default();
+        let near = 1 + self.n_probes / 8;
         for (number, ranking) in (0..).zip(rankings) {
             let mut budget = self.budget();
-            let mut round = 0;
+            let mut probed = 0;
             for (key, list) in ranking {
                 let rows = rows(list);
                 if rows > 0 {
+                    let round = usize::from(probed > 0) + usize::from(probed >= near);
                     rounds[round].push((list, number, key));
-                    round = 1;
+                    probed += 1;
                 }
                 if !budget.take(rows) {
                     break;

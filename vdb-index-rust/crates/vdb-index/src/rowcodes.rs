@@ -13,7 +13,7 @@ use crate::watch::Watch;
 /// Rows that a thread encodes at a time.
 const TASK: usize = 1024;
 /// Rows whose sums are made in one go.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 256;
 
 /// ```text
 /// row   code, plus 128, of each dimension | zeros up to a multiple of 4 | scale, residual, norm, half: float32 each

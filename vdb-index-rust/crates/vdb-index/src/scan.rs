@@ -216,7 +216,7 @@ impl<'a> Scan<'a> {
     ) {
         let mut found = Vec::with_capacity(candidates.len());
         // Rows lie anywhere: some are asked for while others are compared.
-        const AHEAD: usize = 4;
+        const AHEAD: usize = 12;
         let left: Vec<u32> = candidates.finish().collect();
         let ask = |slot: u32| (self.kernels.prefetch_row)(self.rows.row(slot));
         left.iter().take(AHEAD).for_each(|&slot| ask(slot));

@@ -230,14 +230,15 @@ pub(super) fn prefetch_row(row: &[f32]) {
     prefetch_lines(row, 16);
 }
 
+/// Into the second-level cache, which can wait for more lines at once than the first.
 #[inline(always)]
 fn prefetch_lines<T>(values: &[T], line: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         for line in values.chunks(line) {
             // SAFETY: prefetching never faults, whatever the address; SSE is part of x86-64.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -371,6 +372,11 @@ macro_rules! kernels_of {
             }
 
             #[target_feature(enable = $feature)]
+            pub(super) fn members(words: &[u64], rows: usize, slots: &[u32]) -> u16 {
+                crate::kernels::members(words, rows, slots)
+            }
+
+            #[target_feature(enable = $feature)]
             pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
                 crate::kernels::nearest::nearest_keys(keys, first, order)
             }
@@ -460,6 +466,10 @@ macro_rules! kernels_of {
             code_screen: |blocks, picked, queries, limits, sums, passed| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::code_screen(blocks, picked, queries, limits, sums, passed) }
+            },
+            members: |words, rows, slots| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::members(words, rows, slots) }
             },
             nearest_keys: |keys, first, order| {
                 // SAFETY: the CPU has the features, see above.

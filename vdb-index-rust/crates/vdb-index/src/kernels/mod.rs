@@ -124,6 +124,8 @@ pub type KeepNearestKernel = fn(
     nearest: &mut [NearestRow],
 );
 
+/// Bit `i`: `slots[i]`, one of up to 16, is below `rows` and set in the bitmap, which has a bit for each row.
+pub type MembersKernel = fn(words: &[u64], rows: usize, slots: &[u32]) -> u16;
 /// Ask for all of it.
 pub type PrefetchKernel = fn(bytes: &[u8]);
 /// Ask for all of it.
@@ -200,6 +202,8 @@ pub struct Kernels {
     pub whole: Option<&'static WholeKernels>,
     /// Which rows pass a limit by the upper halves of their codes.
     pub code_screen: CodeScreenKernel,
+    /// Which rows a bitmap names.
+    pub members: MembersKernel,
     /// The smallest of many keys.
     pub nearest_keys: NearestKeysKernel,
     /// Ask for memory that will soon be read.
@@ -342,6 +346,15 @@ fn keep_smaller(keys: &[Lanes], bias: &Lanes, panel: u32, best: &mut [Best]) {
             best.panel[lane] = if smaller { panel } else { best.panel[lane] };
         }
     }
+}
+
+#[inline(always)]
+fn members(words: &[u64], rows: usize, slots: &[u32]) -> u16 {
+    assert!(slots.len() <= BLOCK && rows <= words.len() * 64, "up to 16 slots, and a bit for each row");
+    slots.iter().rev().fold(0, |bits, &slot| {
+        let slot = slot as usize;
+        bits << 1 | u16::from(slot < rows && words[slot / 64] >> (slot % 64) & 1 == 1)
+    })
 }
 
 #[inline(always)]

@@ -25,6 +25,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     row_sums: super::blocks::row_sums,
     whole: None,
     code_screen: super::blocks::code_screen,
+    members: super::members,
     nearest_keys: super::nearest::nearest_keys,
     prefetch: |_| (),
     prefetch_row: |_| (),

@@ -511,3 +511,22 @@ fn the_nearest_keys_come_in_order_whatever_they_are() {
         }
     }
 }
+
+#[test]
+fn members_of_bitmaps_agree() {
+    let mut rng = Rng::new(5, 0);
+    for rows in [1, 31, 32, 33, 64, 100, 1000] {
+        let words: Vec<u64> = (0..usize::div_ceil(rows, 64)).map(|_| rng.below(usize::MAX) as u64).collect();
+        for count in 0..=BLOCK {
+            let mut slots: Vec<u32> = (0..count).map(|_| rng.below(rows + 3) as u32).collect();
+            slots.iter_mut().skip(5).step_by(7).for_each(|slot| *slot = u32::MAX);
+            let expected = slots.iter().rev().fold(0, |bits, &slot| {
+                let set = (slot as usize) < rows && words[slot as usize / 64] >> (slot % 64) & 1 == 1;
+                bits << 1 | u16::from(set)
+            });
+            for kernels in present() {
+                assert_eq!((kernels.members)(&words, rows, &slots), expected, "{} {rows}", kernels.isa);
+            }
+        }
+    }
+}

@@ -5,10 +5,12 @@ use std::arch::x86_64::{
     __m512i, _CMP_EQ_OQ, _CMP_LT_OQ, _CMP_NGT_UQ, _MM_HINT_T1, _mm_prefetch, _mm_storeu_si128,
     _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
     _mm512_cvttps_epu32, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_mask_set1_epi32, _mm512_maskz_loadu_epi8, _mm512_min_ps,
-    _mm512_mul_ps, _mm512_reduce_add_epi32, _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    _mm512_loadu_si512, _mm512_mask_cmplt_epu32_mask, _mm512_mask_i32gather_epi32, _mm512_mask_mov_ps,
+    _mm512_mask_set1_epi32, _mm512_maskz_loadu_epi8, _mm512_maskz_loadu_epi32, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_reduce_add_epi32, _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sllv_epi32,
+    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    _mm512_test_epi32_mask,
 };
 
 use super::blocks::{
@@ -45,6 +47,10 @@ pub(super) static KERNELS: Kernels = Kernels {
         // SAFETY: as for `code_sums`.
         unsafe { fast_tables(values, words, steps) }
     },
+    members: |words, rows, slots| {
+        // SAFETY: as for `code_sums`.
+        unsafe { members(words, rows, slots) }
+    },
     whole: Some(&whole::KERNELS),
     ..avx512::KERNELS
 };
@@ -74,6 +80,25 @@ fn code_sums(
             tiles::<1>(blocks, [block], [next_of(at, block)], at, queries, sums);
         }
     }
+}
+
+/// As [`members`](super::members): 32 bits around each slot are gathered.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn members(words: &[u64], rows: usize, slots: &[u32]) -> u16 {
+    assert!(slots.len() <= BLOCK && rows <= words.len() * 64, "up to 16 slots, and a bit for each row");
+    let there = u16::MAX.checked_shr(16 - slots.len() as u32).unwrap_or(0);
+    let rows = _mm512_set1_epi32(rows.min(u32::MAX as usize) as u32 as i32);
+    // SAFETY: slots past the end are outside of the mask and not read.
+    let slots = unsafe { _mm512_maskz_loadu_epi32(there, slots.as_ptr().cast()) };
+    let known = _mm512_mask_cmplt_epu32_mask(there, slots, rows);
+    let place = _mm512_srli_epi32::<5>(slots);
+    // SAFETY: a slot of the mask is below `rows`, so that its 32 bits lie within the words; on this architecture the lower
+    // half of a word comes first.
+    let bits = unsafe {
+        _mm512_mask_i32gather_epi32::<4>(_mm512_setzero_si512(), known, place, words.as_ptr().cast())
+    };
+    let bit = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_and_si512(slots, _mm512_set1_epi32(31)));
+    _mm512_test_epi32_mask(bits, bit)
 }
 
 /// As [`blocks::keep_nearest`](super::blocks::keep_nearest).
@@ -149,14 +174,17 @@ fn fast_tables(values: &[f32], words: usize, steps: &mut [u8]) -> (f32, f32) {
     (step, least)
 }
 
-/// Rows that lie apart, each asked for while the fourth one before it is worked on.
+/// Rows that lie apart, each asked for some rows before it is worked on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn row_sums(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums: &mut [i32]) {
-    const AHEAD: usize = 4;
+    const AHEAD: usize = 12;
     assert_eq!(picked.len(), sums.len(), "a sum for each row");
     let values = query.codes.as_flattened();
     let (lines, rest) = (values.len() / LINE, values.len() % LINE);
     let mask = (1u64 << rest) - 1;
+    for &at in picked.iter().take(AHEAD) {
+        prefetch_bytes(&rows[at as usize * stride..][..stride]);
+    }
     for (index, (&at, sum)) in picked.iter().zip(sums).enumerate() {
         if let Some(&coming) = picked.get(index + AHEAD) {
             prefetch_bytes(&rows[coming as usize * stride..][..stride]);
