@@ -10,6 +10,7 @@ Run without nox installed, it makes itself a private environment and starts agai
     .nox/bootstrap-*      nox itself
     .nox/stack            the four distributions as built wheels: tests, demo, serve, crash, docs
     .nox/bench            vdb's indexes beside their peers
+    .nox/road             vdb's server and SDK beside theirs
     .nox/lint             ruff, basedpyright and what they need to see
     .nox/packages/*       one distribution alone, a Python and a resolution each
     .nox/wheels/*         built wheels, by a digest of their sources
@@ -524,17 +525,16 @@ def demo(session: nox.Session) -> None:
     _run(session, python, str(ROOT / "demo" / "demo.py"), *session.posargs)
 
 
-@nox.session
-def bench(session: nox.Session) -> None:
-    """Race every index type with the peers that can be installed; ``-- --full`` takes long, ``-- --help`` tells more."""
+def _beside_peers(session: nox.Session, folder: Path, ours: tuple[str, ...], requirements: str) -> Path:
+    """The environment of a benchmark: wheels of ours and the peers of a file.
+
+    Peers are the benchmark's alone, and each on its own: one that has no wheel for this machine stops no other.
+    """
     from nox.command import CommandFailed
 
-    folder = CACHE / "bench"
     python = _environment(session, folder)
-    ours = ("vdb-core", "vdb-index-rust")
     wheels = [str(_wheel(session, python, name)) for name in ours]
-    # Peers are the benchmark's alone, and each on its own: one that has no wheel for this machine stops no other.
-    lines = (ROOT / "benchmarks" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "benchmarks" / requirements).read_text(encoding="utf-8").splitlines()
     peers = [line for line in lines if line and not line.startswith("#")]
     stamp, key = folder / "stamp", _digest(wheels, peers)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != key:
@@ -551,9 +551,27 @@ def bench(session: nox.Session) -> None:
             session.warn(f"Not installed, so not measured: {', '.join(missing)}. The next run tries again.")
         else:
             stamp.write_text(key, encoding="utf-8")
+    return python
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Race every index type with the peers that can be installed; ``-- --full`` takes long, ``-- --help`` tells more."""
+    python = _beside_peers(session, CACHE / "bench", ("vdb-core", "vdb-index-rust"), "requirements.txt")
     session.chdir(session.invoked_from)
     out = str(CACHE / "bench-results")
     _run(session, python, str(ROOT / "benchmarks" / "run.py"), "--out", out, *session.posargs)
+
+
+@nox.session
+def road(session: nox.Session) -> None:
+    """Measure whole requests beside Chroma's server and bare FastAPI; ``-- --full`` takes long, ``-- --help`` tells more."""
+    if not {"-h", "--help", "--redraw"}.intersection(session.posargs):
+        _need(shutil.which("wrk"), "wrk, the load generator, is not on the PATH.", "sudo apt-get install wrk")
+    python = _beside_peers(session, CACHE / "road", DISTRIBUTIONS, "road-requirements.txt")
+    session.chdir(session.invoked_from)
+    out = str(CACHE / "road-results")
+    _run(session, python, str(ROOT / "benchmarks" / "run_road.py"), "--out", out, *session.posargs)
 
 
 @nox.session

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 from fastapi import FastAPI
 
+from vdb_core.engine.records import finish, start
 from vdb_core.services import SearchAnswer
-from vdb_server.app import create_app
+from vdb_core.services.hits import Hits
+from vdb_server.app import Application, create_app
 from vdb_server.chunks.schemas import ChunksUpsert
-from vdb_server.middleware import HotPathsMiddleware
 from vdb_server.search.routes import answer
 from vdb_server.search.schemas import SearchAnswerView, SearchQuery
 from vdb_server.settings import Settings
@@ -32,17 +33,25 @@ if TYPE_CHECKING:
 
 DIMENSION = 384
 ANSWER = SearchAnswer(
-    hits=[
-        {
-            "id": f"chunk-{n}",
-            "document_id": "book",
-            "score": 0.9 - n / 100,
-            "distance": 0.1 + n / 100,
-            "text": "A gloss of some sixty characters, as a dictionary would have it.",
-            "metadata": {"lang": "en", "page": n},
-        }
-        for n in range(10)
-    ],
+    hits=Hits(
+        [
+            finish(
+                start(
+                    f"chunk-{n}",
+                    "book",
+                    "A gloss of some sixty characters, as a dictionary has it.",
+                    {"page": n},
+                ),
+                7,
+                b"2026-11-22T07:49:58.123456Z",
+                b"2026-11-22T07:49:58.123456Z",
+            )
+            for n in range(10)
+        ],
+        [(0.9 - n / 100, 0.1 + n / 100) for n in range(10)],
+        text=True,
+        metadata=True,
+    ),
     index={"type": "brute", "exact": True},
     revision=7,
 )
@@ -65,16 +74,16 @@ def _modelled() -> FastAPI:
     app = FastAPI()
 
     @app.post("/v1/libraries/{library_id}/search", response_model=SearchAnswerView)
-    async def search(library_id: str, query: SearchQuery) -> dict[str, Any]:
+    async def search(library_id: str, query: SearchQuery) -> Any:
         del library_id, query
-        return ANSWER.to_json()
+        return orjson.loads(ANSWER.to_json())
 
     _ = search
     return app
 
 
-def _without_short_way(app: FastAPI) -> FastAPI:
-    app.user_middleware[:] = [layer for layer in app.user_middleware if layer.cls is not HotPathsMiddleware]
+def _without_short_way(app: Application) -> Application:
+    app.short_way = None
     return app
 
 

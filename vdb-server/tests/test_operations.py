@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vdb_server.app import create_app
-from vdb_server.middleware import HotPathsMiddleware
 from vdb_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,9 +70,7 @@ def test_the_short_way_answers_as_the_long_way(serve: Callable[..., Any], path: 
     for short in (True, False):
         with serve() as client:
             if not short:
-                layers = client.app.user_middleware
-                layers[:] = [layer for layer in layers if layer.cls is not HotPathsMiddleware]
-                client.app.middleware_stack = None
+                client.app.short_way = None
             client("POST", "/v1/libraries", {"id": "glossary", "name": "x", "dimension": 3})
             client("POST", f"{L}/chunks", {"id": "a", "embedding": [1, 0, 0]})
             answer = client("POST", f"{L}/{path}", body)

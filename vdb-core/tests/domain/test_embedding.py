@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vdb_core.domain import Embedding, check_matrix, embedding_from_b64, normalize, to_matrix
+from vdb_core.domain import Embedding, check_matrix, embedding_from_b64, normalize, plain_row, to_matrix
 from vdb_core.errors import ValidationFailed
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -210,3 +210,38 @@ def test_the_value_object() -> None:
     for bad in ([], [math.nan], [1e39], [0.0, 0.0], ["a"]):
         with pytest.raises(ValidationFailed):
             Embedding(bad)  # type: ignore[arg-type]
+
+
+ODD_NUMBERS = st.sampled_from(
+    [0, 1, 0.0, -0.0, 1.0, 1e300, 1e20, 1e-200, 10**400, math.nan, math.inf, True, False, None, "1", [1.0]]
+)
+
+
+@given(st.lists(st.floats(-1e4, 1e4) | st.integers(-9, 9) | ODD_NUMBERS, min_size=0, max_size=6))
+def test_a_row_is_plain_only_where_nobody_would_object(row: list[Any]) -> None:
+    made = plain_row(row, 3)
+    expected, faults = to_matrix([row], pointer, max_dimension=9, dimension=3)
+    if made is None:
+        return
+    assert faults == []
+    assert expected is not None
+    assert made.dtype == np.float32
+    assert made.tobytes() == expected.tobytes()
+    assert check_matrix(expected, dimension=3, metric="cosine", pointers=pointer) == []
+
+
+def test_ordinary_rows_are_plain() -> None:
+    row = np.random.default_rng(0).standard_normal(384)
+    for given_row in (row.tolist(), [*row.tolist()[:-2], 0, 1], row.astype(np.float32)):
+        assert plain_row(given_row, 384) is not None
+    assert plain_row(row.tolist(), 383) is None
+    assert plain_row(tuple(row.tolist()), 384) is None
+
+
+@given(MATRICES)
+def test_one_row_is_normalized_as_many_are(matrix: np.ndarray) -> None:
+    units, norms = normalize(np.concatenate([matrix, matrix]))
+    for at, row in enumerate(matrix):
+        unit, norm = normalize(row[np.newaxis])
+        assert unit[0].tobytes() == units[at].tobytes()
+        assert norm[0] == norms[at]

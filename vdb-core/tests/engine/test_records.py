@@ -17,6 +17,7 @@ from vdb_core.engine.records import (
     created_at_of,
     finish,
     parse,
+    shown,
     start,
 )
 from vdb_core.errors import SnapshotDamaged
@@ -59,6 +60,9 @@ def test_a_file_reads_as_memory_does(tmp_path: Path, count: int, ending: bytes) 
     assert len(file) == count
     assert list(file) == records
     assert [file[at] for at in range(0, count, 7)] == records[::7]
+    backwards = list(range(count))[::-1]
+    assert file.many(backwards) == records[::-1]
+    assert file.many(backwards[:5]) == records[::-1][:5]
 
 
 def test_a_buffered_record_costs_its_length() -> None:
@@ -84,3 +88,55 @@ def test_the_time_of_creation_is_read_in_place() -> None:
     record = record_of("x", 'a"}')
     assert created_at_of(record) == b"2026-11-22T07:49:58.123456Z"
     assert parse(record)["updated_at"] == "2027-01-01T00:00:00.000000Z"
+
+
+HOSTILE = st.sampled_from(
+    [
+        '","text":"',
+        ',"metadata":',
+        ',"revision":7',
+        "\\",
+        '"',
+        ",",
+        '{"id":"',
+        ',"text":null,"metadata":{}',
+        "\\u0022",
+    ]
+)
+strings = st.lists(st.one_of(texts, HOSTILE), max_size=4).map("".join)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | strings,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(strings, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    strings,
+    st.none() | strings,
+    st.none() | strings,
+    st.dictionaries(strings | st.sampled_from(["text", "revision", "metadata", "id"]), values, max_size=4),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_an_answer_shows_is_cut_exactly(
+    chunk_id: str,
+    document_id: str | None,
+    text: str | None,
+    metadata: dict[str, object],
+    with_text: bool,
+    with_metadata: bool,
+) -> None:
+    head = start(chunk_id, document_id, text, metadata)
+    record = finish(head, 12, b"2026-11-22T07:49:58.123456Z", b"2027-01-01T00:00:00.000000Z")
+    expected: dict[str, object] = {"id": chunk_id, "document_id": document_id}
+    if with_text:
+        expected["text"] = text
+    if with_metadata:
+        expected["metadata"] = metadata
+    assert json.loads(shown(record, text=with_text, metadata=with_metadata) + b"}") == expected
+    # JSON says nothing of order and blanks: whoever wrote it, it is read.
+    row = json.loads(record)
+    for other in (json.dumps(row), json.dumps(dict(reversed(row.items())), separators=(",", ":"))):
+        cut = shown(other.encode(), text=with_text, metadata=with_metadata)
+        assert json.loads(cut + b"}") == expected

@@ -119,7 +119,6 @@ class IvfPqParams(_Model):
         ),
     )
 
-
     codes: Annotated[
         bool,
         Field(

@@ -12,7 +12,14 @@ needs, and a class that raises on the first sight of one, which is what a single
 
 from __future__ import annotations
 
-from vdb_core.domain.embedding import Embedding, check_matrix, embedding_from_b64, normalize, to_matrix
+from vdb_core.domain.embedding import (
+    Embedding,
+    check_matrix,
+    embedding_from_b64,
+    normalize,
+    plain_row,
+    to_matrix,
+)
 from vdb_core.domain.entities import Chunk, Document, IndexChoice, Library
 from vdb_core.domain.ids import ID, MAX_ID_LENGTH, LibraryID, check_id, check_library_id, new_id
 from vdb_core.domain.metadata import (
@@ -48,6 +55,7 @@ __all__ = [
     "normalize",
     "now_us",
     "parse_time",
+    "plain_row",
     "to_datetime",
     "to_matrix",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import binascii
+import math
+import struct
 import sys
 from typing import TYPE_CHECKING, Final, cast, final
 
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 
     from vdb_core.indexes.contract import Metric
 
-__all__ = ["Embedding", "check_matrix", "embedding_from_b64", "normalize", "to_matrix"]
+__all__ = ["Embedding", "check_matrix", "embedding_from_b64", "normalize", "plain_row", "to_matrix"]
 
 _BLOCK_BYTES: Final = 1 << 20
 _NUMBER_KINDS: Final = "fiu"
+_PLAIN_TYPES: Final = frozenset({float, int})
+_PLAIN_SQUARES: Final = (1e-30, 1e30)
+"""Sums of squares between which no number is infinite, NaN or beyond float32, and one at least is not 0 in it."""
 
 
 def to_matrix(
@@ -79,6 +84,30 @@ def check_matrix(
     ]
 
 
+def plain_row(row: object, dimension: int) -> NDArray[np.float32] | None:
+    """Make float32 ``[1, dim]`` of one embedding that gives no reason to look at it closely; ``None`` for any other.
+
+    What it makes is what :func:`to_matrix` makes, and :func:`check_matrix` finds nothing in it, whatever the metric.
+    It takes a third of their time, and a query is one row.
+    """
+    if isinstance(row, list):
+        numbers = cast("list[float]", row)
+        if len(numbers) != dimension or not _PLAIN_TYPES.issuperset(map(type, numbers)):
+            return None
+        try:
+            wide = np.frombuffer(struct.pack(f"{dimension}d", *numbers))
+        except (struct.error, OverflowError):
+            return None
+    elif isinstance(row, np.ndarray) and row.dtype == np.float32 and row.shape == (dimension,):
+        wide = cast("NDArray[np.float32]", row).astype(np.float64)
+    else:
+        return None
+    squares = float(wide.dot(wide))
+    if not _PLAIN_SQUARES[0] < squares < _PLAIN_SQUARES[1]:
+        return None
+    return wide.astype(np.float32)[np.newaxis]
+
+
 def embedding_from_b64(value: object, pointer: str) -> tuple[NDArray[np.float32] | None, list[Fault]]:
     """Decode base64 (RFC 4648 section 4, padded) of little-endian float32 into one row ``[dim]``.
 
@@ -102,8 +131,8 @@ def embedding_from_b64(value: object, pointer: str) -> tuple[NDArray[np.float32]
 def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Divide each row ``[n, dim]`` by its length.
 
-    Computed in float64, each row scaled by its largest magnitude first, so that no square overflows or vanishes
-    whatever the type of the rows. The same row gives the same bits wherever it stands.
+    Computed in float64, which holds the square of every float32: no square overflows or vanishes. Rows of float64 are
+    scaled by their largest magnitude first. The same row gives the same bits wherever it stands.
 
     Returns:
         Unit rows, float32 ``[n, dim]``, and lengths, float64 ``[n]``. A row of zeros stays one, with length 0.
@@ -113,17 +142,31 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
     norms = np.zeros(rows, dtype=np.float64)
     if length == 0:
         return unit, norms
+    if rows == 1 and matrix.dtype != np.float64:
+        norms[0] = _normalize_row(matrix[0], unit[0])
+        return unit, norms
     step = max(1, _BLOCK_BYTES // (8 * length))
     for begin in range(0, rows, step):
         block = matrix[begin : begin + step].astype(np.float64)
-        scale = np.abs(block).max(axis=1)
-        divisor = np.where(scale > 0, scale, 1.0)[:, np.newaxis]
-        block /= divisor
+        scale = np.ones(len(block))
+        if matrix.dtype == np.float64:
+            scale = np.abs(block).max(axis=1)
+            block /= np.where(scale > 0, scale, 1.0)[:, np.newaxis]
         scaled = np.sqrt(np.add.reduce(block * block, axis=1))
         norms[begin : begin + step] = scaled * scale
         block /= np.where(scaled > 0, scaled, 1.0)[:, np.newaxis]
         unit[begin : begin + step] = block
     return unit, norms
+
+
+def _normalize_row(row: NDArray[np.floating], unit: NDArray[np.float32]) -> float:
+    """Write one row's unit vector and return its length: the same steps, and bits, without the arrays around them."""
+    wide = row.astype(np.float64)
+    norm = math.sqrt(np.add.reduce(wide * wide))
+    if norm > 0:
+        wide /= norm
+    unit[:] = wide
+    return norm
 
 
 @final

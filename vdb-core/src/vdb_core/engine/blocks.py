@@ -191,6 +191,13 @@ class Block:
         """The bitmap over the rows held now."""
         return self.alive[: bitmap.words_for(self.rows)]
 
+    def knows(self, wanted: Filter, *, documents_version: int) -> bool:
+        """Whether ``matching`` has what a filter says of the rows."""
+        return self._filter_key(wanted, documents_version) in self._filters
+
+    def _filter_key(self, wanted: Filter, documents_version: int) -> tuple[str, int, int]:
+        return (wanted.key, self.rows, documents_version if wanted.uses_documents else -1)
+
     def matching(
         self,
         wanted: Filter,
@@ -200,7 +207,7 @@ class Block:
         documents_version: int,
     ) -> NDArray[np.uint64]:
         """Bitmap of the live rows that a filter allows; what the filter says of the rows is cached."""
-        key = (wanted.key, self.rows, documents_version if wanted.uses_documents else -1)
+        key = self._filter_key(wanted, documents_version)
         words = self._filters.get(key)
         if words is None:
             self.index_metadata()

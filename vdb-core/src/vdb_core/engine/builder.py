@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, final
 from vdb_core.domain import new_id
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.compaction import compact
+from vdb_core.engine.costs import Costs
 from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.memory import forget_pages, release_memory
 from vdb_core.engine.state import ActiveIndex
@@ -321,7 +322,7 @@ class Builder:
             state.info["index_type"] = index_type
             state.info["index_params"] = index_params
             state.deleted_rows = None
-            state.search_ms = 0.0
+            state.costs = Costs()
         if old_active is not None and (fresh.active is None or old_active.index is not fresh.active.index):
             old_active.index.close()
         for block in old_blocks:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vdb_core.indexes import Index, Metric
     from vdb_core.plugins import IndexType, PluginManager
 
-__all__ = ["ExactKernel", "pair_distances"]
+__all__ = ["ExactKernel", "pair_distances", "row_distances"]
 
 _log = logging.getLogger(__name__)
 _BLOCK_BYTES: Final = 8 << 20
@@ -52,6 +52,26 @@ def pair_distances(
     if metric == "cosine":
         return 1.0 - result
     return result
+
+
+def row_distances(
+    query: NDArray[np.float32], rows: NDArray[np.float32], metric: Metric
+) -> NDArray[np.float64]:
+    """Distances of one query and few rows in float64: to the bit what :func:`pair_distances` makes of them.
+
+    Args:
+        query: float32 ``[1, dim]``.
+        rows: float32 ``[m, dim]``, as many as are fine to have in memory twice.
+        metric: which distance.
+    """
+    right = rows.astype(np.float64)
+    left = query.astype(np.float64)
+    # Sums row by row, and no matrix product, whose rounding depends on where a row stands: equal rows tie.
+    if metric == "l2":
+        np.subtract(left, right, out=right)
+        return np.add.reduce(np.multiply(right, right, out=right), axis=1)
+    products = np.add.reduce(np.multiply(left, right, out=right), axis=1)
+    return -products if metric == "dot" else 1.0 - products
 
 
 def _no_progress(phase: str, done: int, total: int) -> None:

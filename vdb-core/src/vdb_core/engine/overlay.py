@@ -50,13 +50,28 @@ class Overlay:
     _info: LibraryInfo | None = None
     _removed: bool = False
     _next_id: int = 1
-    _chunks: dict[str, StoredRow | None] = field(default_factory=dict)
+    _known: dict[str, StoredRow | None] = field(default_factory=dict)
+    _upserts: list[Upsert] = field(default_factory=list)
+    """Those that are not in ``_known`` yet: most groups are one write, which nobody asks about."""
     _documents: dict[str, bytes | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.state is not None:
             self._info = copy_info(self.state.info)
             self._next_id = self.state.next_id
+
+    @property
+    def _chunks(self) -> dict[str, StoredRow | None]:
+        """What the writes of the group so far have made of chunks; none: removed."""
+        if not self._upserts:
+            return self._known
+        for operation in self._upserts:
+            norms = operation.norms
+            for at, (chunk_id, record) in enumerate(zip(operation.ids, operation.records, strict=True)):
+                norm = 1.0 if norms is None else float(norms[at])
+                self._known[chunk_id] = StoredRow(record, operation.vectors[at], norm)
+        self._upserts.clear()
+        return self._known
 
     @property
     def exists(self) -> bool:
@@ -78,32 +93,35 @@ class Overlay:
     @property
     def published(self) -> LibraryState:
         """The state, where it is all there is; otherwise the group must be published first."""
-        if self._chunks or self._documents or self.state is None:
+        if self._upserts or self._known or self._documents or self.state is None:
             raise NeedsPublishError
         return self.state
 
     def has_chunk(self, chunk_id: str) -> bool:
         """Whether a chunk is there."""
-        if chunk_id in self._chunks:
-            return self._chunks[chunk_id] is not None
+        pending = self._chunks
+        if chunk_id in pending:
+            return pending[chunk_id] is not None
         return self.state is not None and chunk_id in self.state.chunk_ids
 
     def records(self, chunk_ids: Sequence[str]) -> dict[str, bytes]:
         """The records of those of many chunks that are there."""
         found: dict[str, bytes] = {}
+        pending = self._chunks
         if self.state is not None:
             for chunk_id, internal in self.state.chunk_ids.get_all(chunk_ids).items():
-                if chunk_id not in self._chunks:
+                if chunk_id not in pending:
                     found[chunk_id] = self.state.row(internal).record
-        if self._chunks:
-            pending = ((one, self._chunks.get(one)) for one in chunk_ids)
-            found.update((one, row.record) for one, row in pending if row is not None)
+        if pending:
+            known = ((one, pending.get(one)) for one in chunk_ids)
+            found.update((one, row.record) for one, row in known if row is not None)
         return found
 
     def chunk(self, chunk_id: str) -> StoredRow | None:
         """A chunk as stored, or none."""
-        if chunk_id in self._chunks:
-            return self._chunks[chunk_id]
+        pending = self._chunks
+        if chunk_id in pending:
+            return pending[chunk_id]
         row = None if self.state is None else self.state.find(chunk_id)
         return None if row is None else StoredRow(row.record, *row.stored())
 
@@ -124,10 +142,7 @@ class Overlay:
                 self._documents.update(zip(operation.ids, operation.records, strict=True))
                 self._stamp(operation.revision, operation.time)
             case Upsert():
-                norms = operation.norms
-                for at, (chunk_id, record) in enumerate(zip(operation.ids, operation.records, strict=True)):
-                    norm = 1.0 if norms is None else float(norms[at])
-                    self._chunks[chunk_id] = StoredRow(record, operation.vectors[at], norm)
+                self._upserts.append(operation)
                 self._next_id = operation.first_id + len(operation.ids)
                 info = self.info
                 if info["dimension"] is None:

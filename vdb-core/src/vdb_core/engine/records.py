@@ -5,7 +5,7 @@ A record is one line::
     {"id":…,"document_id":…,"text":…,"metadata":{…},"revision":7,"created_at":"…Z","updated_at":"…Z"}
 
 The part before ``,"revision"`` is made before a write is queued; the rest when it is committed. Kept as bytes, a
-row costs its length and nothing more, and an answer needs to parse only the rows it returns.
+row costs its length and nothing more, and an answer is cut from the records of the rows it returns (see ``shown``).
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ __all__ = [
     "created_at_of",
     "finish",
     "parse",
+    "shown",
     "start",
 ]
 
 _SELECTED: Final = 4096
 _NEWLINE: Final = 10
 _SCANNED: Final = 1 << 20
+_MAPPED_ROWS: Final = 256
+"""Reads in a row from which on mapping a file and letting go of it costs less than asking for each."""
 # Offsets from the end of a record: `"created_at":"<27 characters>","updated_at":"<27 characters>"}`.
 _CREATED_FROM: Final = -(27 + len('","updated_at":"') + 27 + len('"}'))
 _CREATED_TO: Final = _CREATED_FROM + 27
@@ -80,6 +83,30 @@ def parse(record: bytes) -> ChunkRecord:
     return cast("ChunkRecord", orjson.loads(record))
 
 
+def shown(record: bytes, *, text: bool, metadata: bool) -> bytes:
+    """Cut out of a record what an answer shows: JSON of an object that still lacks its closing brace.
+
+    ::
+
+        {"id":…,"document_id":…  ,"text":…  ,"metadata":{…}  ,"revision":7,"created_at":…,"updated_at":…}
+                                 ^at_text   ^at_metadata     ^at_revision
+
+    Exact, whatever the strings hold: within a string a quote is escaped, so ``,"text":`` is a member of an object and
+    no part of a text; before it come ids only, and behind ``,"revision":`` a number and times only. A record that is
+    written in another way (JSON leaves order and blanks open) is parsed.
+    """
+    at_text = record.find(b',"text":')
+    at_metadata = record.find(b',"metadata":', at_text)
+    at_revision = record.rfind(b',"revision":')
+    if not (0 < at_text < at_metadata < at_revision and record.startswith(b'{"id":"')):
+        row = parse(record)
+        names = ["id", "document_id", *(["text"] if text else []), *(["metadata"] if metadata else [])]
+        return orjson.dumps({name: row[name] for name in names})[:-1]
+    if text:
+        return record[: at_revision if metadata else at_metadata]
+    return record[:at_text] + record[at_metadata:at_revision] if metadata else record[:at_text]
+
+
 @final
 class _OpenFile:
     """A file as a sequence of bytes. Read, not mapped: pages that were looked at once do not stay resident."""
@@ -91,6 +118,10 @@ class _OpenFile:
 
     def __len__(self) -> int:
         return self._size
+
+    def mapped(self) -> mmap.mmap:
+        """The file as memory, until that is closed."""
+        return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
 
     def __getitem__(self, part: slice) -> bytes:
         return os.pread(self._descriptor, part.stop - part.start, part.start)
@@ -152,8 +183,18 @@ class RecordFile:
         return len(self._ends) - 1
 
     def __getitem__(self, row: int) -> bytes:
-        line = self._text[int(self._ends[row]) + 1 : int(self._ends[row + 1])]
-        return line.removesuffix(b",")
+        begin, end = self._ends[row : row + 2].tolist()
+        return self._text[begin + 1 : end].removesuffix(b",")
+
+    def many(self, rows: Sequence[int]) -> list[bytes]:
+        """The records of many rows. A file is mapped for the moment, so that what was read does not stay resident."""
+        text = self._text
+        if not isinstance(text, _OpenFile) or len(rows) < _MAPPED_ROWS:
+            return [self[row] for row in rows]
+        at = np.asarray(rows, dtype=np.int64)
+        begins, ends = (self._ends[at] + 1).tolist(), self._ends[at + 1].tolist()
+        with text.mapped() as view:
+            return [view[begin:end].removesuffix(b",") for begin, end in zip(begins, ends, strict=True)]
 
     def __iter__(self) -> Iterator[bytes]:
         for begin in range(0, len(self), _SELECTED):

@@ -5,7 +5,7 @@
     few allowed rows, no index, or the index failed   exact over the allowed rows of the base
     else                                              the active index over the base, with the bitmap
     always                                            exact over each delta segment
-    merged, rescored from the stored rows in float64, ordered by (distance, age of the row)
+    merged, rescored from the stored rows in float64, ordered by (distance, age of the row): see ``rank``
     fewer than min(k, matches)                        exact over the base instead
 """
 
@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from vdb_core.engine.exact import pair_distances
-from vdb_core.indexes import NO_SLOT, bitmap
+from vdb_core.engine.rank import PAD, candidates_of_many, candidates_of_one, rank_many, rank_one
+from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from numpy.typing import NDArray
     from pydantic import BaseModel
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from vdb_core.engine.state import ActiveIndex, LibraryState
     from vdb_core.filters import Filter
 
-__all__ = ["Found", "Request", "find"]
+__all__ = ["Found", "Plan", "Request", "find", "is_filter_known", "plan"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +42,11 @@ _FEW_ROWS: Final = 4096
 _MAX_OVERFETCH: Final = 16_384
 """An index that cannot filter is asked for at most so many rows; beyond that, exact search is cheaper."""
 
-_SHIFT: Final = np.int64(32)
-_PAD: Final = np.iinfo(np.int64).max
-"""A candidate is ``part << 32 | slot``; ascending candidates are ascending age."""
+_SHARES: Final = 16
+"""Filtered searches are of one kind where about as large a share of the rows is allowed, in so many steps."""
+
+_FEW_HITS: Final = 64
+"""Up to so many hits one query is ranked without arrays; from about 200 on arrays would be quicker."""
 
 
 @final
@@ -53,6 +57,8 @@ class Request:
     k: int
     filter: Filter | None
     params: BaseModel | None
+    params_text: str | None = None
+    """The parameters as text, by which searches are told apart that take different times."""
     threads: int = 1
 
 
@@ -62,10 +68,10 @@ class Found:
     """What was found for each query, and how."""
 
     blocks: list[Block]
-    candidates: NDArray[np.int64]
-    """int64 ``[q, want]``: ``block << 32 | slot``; every entry is a row."""
-    distances: NDArray[np.float64]
-    """float64 ``[q, want]``, ascending."""
+    candidates: list[list[int]]
+    """``[q][want]``: ``block << 32 | slot``."""
+    distances: list[list[float]]
+    """``[q][want]``, ascending."""
     exact: bool
     matches: int
     """Rows that may be found."""
@@ -82,15 +88,28 @@ class _Part:
     count: int
 
 
-def find(state: LibraryState, kernel: ExactKernel, queries: NDArray[np.float32], request: Request) -> Found:
-    """Find the nearest rows of each query. Call under the library's read lock.
+@final
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """Where a search will look."""
 
-    Args:
-        state: the library.
-        kernel: searches exactly.
-        queries: float32 ``[q, dim]``, in the form in which rows are stored.
-        request: k, filter, parameters.
-    """
+    blocks: list[Block]
+    parts: list[_Part]
+    matches: int
+    """Rows that may be found."""
+    numbers: int
+    """Numbers that an exact search of a query reads."""
+    kind: Hashable
+    """Searches of one kind take about as long as each other."""
+
+
+def is_filter_known(state: LibraryState, wanted: Filter) -> bool:
+    """Whether planning a search with this filter takes next to no time. Call under the library's read lock."""
+    return all(block.knows(wanted, documents_version=state.documents.version) for block in state.blocks())
+
+
+def plan(state: LibraryState, request: Request) -> Plan:
+    """Plan a search. Call under the library's read lock."""
     blocks = state.blocks()
     parts: list[_Part] = []
     for number, block in enumerate(blocks):
@@ -104,50 +123,137 @@ def find(state: LibraryState, kernel: ExactKernel, queries: NDArray[np.float32],
         if count:
             parts.append(_Part(number, block, words, count))
     matches = sum(part.count for part in parts)
-    want = min(request.k, matches)
-    found = Found(
+    share = -1 if request.filter is None else _SHARES * matches // max(1, sum(block.rows for block in blocks))
+    few = matches <= _FEW_ROWS
+    return Plan(
         blocks=blocks,
-        candidates=np.empty((len(queries), 0), dtype=np.int64),
-        distances=np.empty((len(queries), 0), dtype=np.float64),
-        exact=True,
+        parts=parts,
         matches=matches,
+        numbers=sum(part.count * part.block.vectors.shape[1] for part in parts),
+        kind=(request.k.bit_length(), request.params_text, share, few),
     )
+
+
+def find(
+    state: LibraryState,
+    kernel: ExactKernel,
+    queries: NDArray[np.float32],
+    request: Request,
+    planned: Plan | None = None,
+) -> Found:
+    """Find the nearest rows of each query. Call under the library's read lock.
+
+    Args:
+        state: the library.
+        kernel: searches exactly.
+        queries: float32 ``[q, dim]``, in the form in which rows are stored.
+        request: k, filter, parameters.
+        planned: the plan, where there is one, made under the same lock.
+    """
+    planned = planned or plan(state, request)
+    blocks, parts, matches = planned.blocks, planned.parts, planned.matches
+    want = min(request.k, matches)
+    found = Found(blocks=blocks, candidates=[], distances=[], exact=True, matches=matches)
     if want == 0 or not len(queries):
         found.route.append("nothing")
-        found.candidates = np.empty((len(queries), want), dtype=np.int64)
-        found.distances = np.empty((len(queries), want), dtype=np.float64)
-        return found
+        found.candidates, found.distances = [[] for _ in queries], [[] for _ in queries]
+    elif len(queries) == 1 and want <= _FEW_HITS:
+        _find_one(state, kernel, parts, queries, request, found, want)
+    else:
+        _find_many(state, kernel, parts, queries, request, found, want)
+    return found
+
+
+def _find_one(
+    state: LibraryState,
+    kernel: ExactKernel,
+    parts: list[_Part],
+    query: NDArray[np.float32],
+    request: Request,
+    found: Found,
+    want: int,
+) -> None:
+    candidates: list[int] = []
+    approximate: _Part | None = None
+    for part in parts:
+        slots, through = _slots(state, kernel, part, query, request, found)
+        candidates += candidates_of_one(slots, part=part.number, rows=part.block.rows, words=part.words)
+        if through:
+            approximate = part
+    metric = state.info["metric"]
+    ranked, distances = rank_one(found.blocks, query, candidates, metric=metric, want=want)
+    found.exact = approximate is None
+    if approximate is not None and len(ranked) < want:
+        found.route.append("exact:short")
+        slots = _exactly(state, kernel, approximate, query, request)
+        candidates += candidates_of_one(
+            slots, part=approximate.number, rows=approximate.block.rows, words=approximate.words
+        )
+        ranked, distances = rank_one(found.blocks, query, candidates, metric=metric, want=want)
+        found.exact = True
+    found.candidates, found.distances = [ranked], [distances]
+
+
+def _find_many(
+    state: LibraryState,
+    kernel: ExactKernel,
+    parts: list[_Part],
+    queries: NDArray[np.float32],
+    request: Request,
+    found: Found,
+    want: int,
+) -> None:
     columns: list[NDArray[np.int64]] = []
     approximate: _Part | None = None
-    active = state.active
     for part in parts:
-        if part.block is state.base and active is not None:
-            slots = _through_index(active, part, queries, request, found)
-            if slots is not None:
-                columns.append(slots)
-                if not active.type.capabilities.exact:
-                    approximate = part
-                continue
-        columns.append(_exactly(state, kernel, part, queries, request))
-        found.route.append("exact" if part.block is state.base else "delta")
-    candidates, distances = _rescore(state, blocks, queries, columns, want)
+        slots, through = _slots(state, kernel, part, queries, request, found)
+        columns.append(candidates_of_many(slots, part=part.number, rows=part.block.rows, words=part.words))
+        if through:
+            approximate = part
+    metric = state.info["metric"]
+    candidates, distances = rank_many(found.blocks, queries, columns, metric=metric, want=want)
     found.exact = approximate is None
     if approximate is not None:
-        short = np.flatnonzero(candidates[:, want - 1] == _PAD)
+        short = np.flatnonzero(candidates[:, want - 1] == PAD)
         if len(short):
             found.route.append("exact:short")
             again = [column[short] for column in columns]
-            again.append(_exactly(state, kernel, approximate, queries[short], request))
-            candidates[short], distances[short] = _rescore(state, blocks, queries[short], again, want)
+            slots = _exactly(state, kernel, approximate, queries[short], request)
+            again.append(
+                candidates_of_many(
+                    slots, part=approximate.number, rows=approximate.block.rows, words=approximate.words
+                )
+            )
+            candidates[short], distances[short] = rank_many(
+                found.blocks, queries[short], again, metric=metric, want=want
+            )
             found.exact = len(short) == len(queries)
-    found.candidates, found.distances = candidates, distances
-    return found
+    found.candidates, found.distances = candidates.tolist(), distances.tolist()
+
+
+def _slots(
+    state: LibraryState,
+    kernel: ExactKernel,
+    part: _Part,
+    queries: NDArray[np.float32],
+    request: Request,
+    found: Found,
+) -> tuple[NDArray[np.uint32], bool]:
+    """Slots of a part, and whether they come from an index that is not exact."""
+    active = state.active
+    if part.block is state.base and active is not None:
+        slots = _through_index(active, part, queries, request, found)
+        if slots is not None:
+            return slots, not active.type.capabilities.exact
+    slots = _exactly(state, kernel, part, queries, request)
+    found.route.append("exact" if part.block is state.base else "delta")
+    return slots, False
 
 
 def _through_index(
     active: ActiveIndex, part: _Part, queries: NDArray[np.float32], request: Request, found: Found
-) -> NDArray[np.int64] | None:
-    """Candidates from the active index; none where exact search is the better or the only way."""
+) -> NDArray[np.uint32] | None:
+    """Slots from the active index; none where exact search is the better or the only way."""
     kind = active.type
     k = min(request.k, part.block.rows)
     if not kind.capabilities.exact and part.count <= _FEW_ROWS:
@@ -162,10 +268,10 @@ def _through_index(
             queries,
             k,
             allowed=allowed,
-            params=request.params or active.type.search_params(),
+            params=request.params or active.search_params,
             threads=request.threads,
         )
-        columns = _checked(slots, part, len(queries))
+        _check_shape(slots, len(queries))
     except Exception as error:  # noqa: BLE001 - a broken plugin degrades the answer to exact search, and says so
         _log.exception("index type %r failed in a search", kind.name)
         found.warnings.append(
@@ -173,61 +279,21 @@ def _through_index(
         )
         return None
     found.route.append(f"index:{kind.name}")
-    return columns
+    return slots
 
 
 def _exactly(
     state: LibraryState, kernel: ExactKernel, part: _Part, queries: NDArray[np.float32], request: Request
-) -> NDArray[np.int64]:
+) -> NDArray[np.uint32]:
     index = part.block.exact(kernel.builder(state.info["metric"]))
     k = min(request.k, part.count)
     slots, _ = index.search(queries, k, allowed=part.words, threads=request.threads)
-    return _checked(slots, part, len(queries))
+    _check_shape(slots, len(queries))
+    return slots
 
 
-def _checked(slots: NDArray[np.uint32], part: _Part, queries: int) -> NDArray[np.int64]:
-    """Turn slots into candidates; whatever is padding, out of range or not allowed becomes padding."""
+def _check_shape(slots: NDArray[np.uint32], queries: int) -> None:
     if slots.ndim != 2 or slots.shape[0] != queries or slots.dtype != np.uint32:
         raise TypeError(
             f"search returned slots of shape {slots.shape} and dtype {slots.dtype}; expected uint32 [{queries}, k]"
         )
-    wide = slots.astype(np.int64)
-    usable = wide < part.block.rows
-    if part.words is not None:
-        inside = np.where(usable, wide, 0)
-        usable &= ((part.words[inside >> 6] >> (inside & 63).astype(np.uint64)) & np.uint64(1)).astype(bool)
-    elif bool((slots == NO_SLOT).any()):
-        usable &= slots != NO_SLOT
-    return np.where(usable, wide | (np.int64(part.number) << _SHIFT), _PAD)
-
-
-def _rescore(
-    state: LibraryState,
-    blocks: list[Block],
-    queries: NDArray[np.float32],
-    columns: list[NDArray[np.int64]],
-    want: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Order candidates by exact distance, ties by age; keeps ``want`` a query, padded where there are fewer."""
-    merged = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
-    merged = np.sort(merged, axis=1)
-    if merged.shape[1] < want:
-        merged = np.pad(merged, ((0, 0), (0, want - merged.shape[1])), constant_values=_PAD)
-    # An index that names a row twice counts once.
-    merged[:, 1:][merged[:, 1:] == merged[:, :-1]] = _PAD
-    flat = merged.ravel()
-    distances = np.full(len(flat), np.inf)
-    number = flat >> _SHIFT
-    slot = flat & np.int64(0xFFFFFFFF)
-    width = merged.shape[1]
-    for at, block in enumerate(blocks):
-        mine = np.flatnonzero(number == at) if len(blocks) > 1 else np.flatnonzero(flat != _PAD)
-        step = 4096
-        for begin in range(0, len(mine), step):
-            some = mine[begin : begin + step]
-            distances[some] = pair_distances(
-                queries[some // width], block.vectors[slot[some]], state.info["metric"]
-            )
-    table = distances.reshape(merged.shape)
-    order = np.argsort(table, axis=1, kind="stable")[:, :want]
-    return np.take_along_axis(merged, order, axis=1), np.take_along_axis(table, order, axis=1)

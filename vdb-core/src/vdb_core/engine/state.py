@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, final
 import numpy as np
 
 from vdb_core.engine.chunk_ids import ChunkIds
+from vdb_core.engine.costs import Costs
 from vdb_core.engine.documents import DocumentTable
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class ActiveIndex:
     type: IndexType
     params: BaseModel
     index: Index
+    search_params: BaseModel = field(init=False)
+    """Those of a search that gives none."""
+
+    def __post_init__(self) -> None:
+        # Frozen, so not by assignment; made once, for making them takes longer than planning a search does.
+        object.__setattr__(self, "search_params", self.type.search_params())
 
 
 @final
@@ -131,8 +138,8 @@ class LibraryState:
     """Said in every answer: a plugin is missing or broken."""
     deleted_rows: list[NDArray[np.int64]] | None = None
     """Internal ids that died since the running build took its view; none while no build runs."""
-    search_ms: float = 0.0
-    """Moving average of what a search took, for the choice between the event loop and a thread."""
+    costs: Costs = field(default_factory=Costs)
+    """What searches took, for the choice between the event loop and a thread."""
     removed: bool = False
 
     def blocks(self) -> list[Block]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, cast, final
 import numpy as np
 
 from vdb_core.domain import check_matrix
-from vdb_core.engine.records import parse
-from vdb_core.engine.search import Found, Request, find
+from vdb_core.engine.costs import Stopwatch
+from vdb_core.engine.search import Plan, Request, find, is_filter_known, plan
 from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
 from vdb_core.filters import parse_filter
-from vdb_core.plugins import validate_params
 from vdb_core.services.checks import known_fields, object_of, raise_faults
+from vdb_core.services.hits import hits_of, read_records
+from vdb_core.services.known_params import KnownParams
 from vdb_core.services.results import SearchAnswer, WouldBlock
 from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
 
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from vdb_core.engine.core import Engine
-    from vdb_core.engine.state import LibraryState, Row
+    from vdb_core.engine.state import LibraryState
     from vdb_core.filters import Filter
-    from vdb_core.indexes import Metric
     from vdb_core.repository import Entry
 
 __all__ = ["QUERY_FIELDS", "QueryService"]
@@ -46,11 +46,15 @@ QUERY_FIELDS: Final = (
 _KNOWN_FIELDS: Final = frozenset(QUERY_FIELDS)
 _INCLUDABLE: Final = ("text", "metadata", "embedding")
 _DEFAULT_INCLUDE: Final = ("text", "metadata")
-_INLINE_MS: Final = 2.0
-"""A library whose searches take longer on average is not searched without waiting."""
-_INLINE_NUMBERS: Final = 8_000_000
-"""Nor is one that nobody searched yet and that holds more numbers (rows times dimension)."""
-_AVERAGE: Final = 0.2
+_INLINE_S: Final = 0.001
+"""A search that takes longer is not made without waiting: whoever asks so has others to serve meanwhile."""
+_NUMBER_S: Final = 0.25e-9
+"""What reading a number takes at most, for a kind of search that nobody made yet: it may have to read them all."""
+_HIT_S: Final = 4e-6
+_SHOWN_NUMBER_S: Final = 0.1e-6
+"""What a hit, and a number of an embedding that is shown, take to read and to write out."""
+_FILTERED_ROW_S: Final = 20e-9
+"""What a filter takes a row, where none was tried yet."""
 _BATCH_ROWS: Final = 1_024
 
 
@@ -61,6 +65,7 @@ class _Query:
     k: int
     filter: Filter | None
     params: BaseModel | None
+    params_text: str | None
     include: tuple[str, ...]
     min_score: float | None
     explain: bool
@@ -72,6 +77,7 @@ class QueryService:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._known_params = KnownParams()
 
     def search(self, library_id: str, query: Mapping[str, object], *, wait: bool = True) -> SearchAnswer:
         """Answer one query.
@@ -112,7 +118,7 @@ class QueryService:
             key = (
                 one.k,
                 one.filter,
-                repr(one.params),
+                one.params_text,
                 one.include,
                 one.min_score,
                 one.explain,
@@ -224,6 +230,7 @@ class QueryService:
             faults.append(Fault(f"{pointer}/explain", f"expected true or false; received {explain!r}"))
         wanted = None
         params: BaseModel | None = None
+        params_text: str | None = None
         try:
             if body.get("filter") is not None:
                 wanted = parse_filter(
@@ -236,7 +243,8 @@ class QueryService:
             faults.extend(error.faults)
         try:
             if body.get("params") is not None:
-                params = self._params(cast("LibraryState", entry.state), body["params"], f"{pointer}/params")
+                state = cast("LibraryState", entry.state)
+                params, params_text = self._params(state, body["params"], f"{pointer}/params")
         except ValidationFailed as error:
             faults.extend(error.faults)
         raise_faults(faults)
@@ -245,13 +253,16 @@ class QueryService:
             k=cast("int", k),
             filter=None if wanted is None or wanted.matches_everything else wanted,
             params=params,
+            params_text=params_text,
             include=include,
             min_score=cast("float | None", min_score),
             explain=explain is True,
         )
 
-    def _params(self, state: LibraryState, given: object, pointer: str) -> BaseModel | None:
-        """Search parameters for the index that serves now, or that will once there is something to index."""
+    def _params(
+        self, state: LibraryState, given: object, pointer: str
+    ) -> tuple[BaseModel | None, str | None]:
+        """Search parameters for the index that serves now, or that will once there is something to index; as text too."""
         active = state.active
         kind = (
             active.type
@@ -260,15 +271,13 @@ class QueryService:
         )
         if kind is None:
             # The type is not installed: its parameters cannot be checked, and the answer carries the warning.
-            return None
-        return validate_params(kind.search_params, given, pointer)
+            return None, None
+        return self._known_params.read(kind.search_params, given, pointer)
 
     def _answer(
         self, entry: Entry, vectors: NDArray[np.float32], query: _Query, *, wait: bool, threads: int
     ) -> list[SearchAnswer]:
         state = cast("LibraryState", entry.state)
-        if not wait and not self._cheap(state):
-            raise WouldBlock("The search takes long.")
         answers: list[SearchAnswer] = []
         for begin in range(0, len(vectors), _BATCH_ROWS):
             part = vectors[begin : begin + _BATCH_ROWS]
@@ -278,54 +287,93 @@ class QueryService:
             try:
                 if state.removed:
                     raise LibraryNotFound(f"No library has the id {entry.id!r}.")
-                answers.extend(self._search(state, part, query, started, threads))
+                answers.extend(self._search(state, part, query, started, threads, wait=wait))
             finally:
                 entry.lock.release_read()
         return answers
 
-    def _cheap(self, state: LibraryState) -> bool:
-        if state.search_ms:
-            return state.search_ms <= _INLINE_MS
-        return sum(block.rows * block.vectors.shape[1] for block in state.blocks()) <= _INLINE_NUMBERS
+    def _plan(self, state: LibraryState, request: Request, query: _Query, *, wait: bool) -> Plan:
+        """Plan a search; without ``wait`` raises ``WouldBlock`` where it is going to take long, planning included."""
+        wanted = request.filter
+        if wanted is None or is_filter_known(state, wanted):
+            planned = plan(state, request)
+        else:
+            rows = sum(block.rows for block in state.blocks())
+            expected = state.costs.expected("filter")
+            if not wait and (rows * _FILTERED_ROW_S if expected is None else expected) > _INLINE_S:
+                raise WouldBlock("The filter is new, and going through the rows takes long.")
+            watch = Stopwatch()
+            planned = plan(state, request)
+            state.costs.learn("filter", watch.seconds())
+        if not wait:
+            expected = state.costs.expected(planned.kind)
+            if expected is None:
+                expected = planned.numbers * _NUMBER_S
+            shown = _HIT_S
+            if "embedding" in query.include:
+                shown += _SHOWN_NUMBER_S * query.vector.shape[1]
+            if expected + shown * min(request.k, planned.matches) > _INLINE_S:
+                raise WouldBlock("The search takes long.")
+        return planned
 
     def _search(
-        self, state: LibraryState, vectors: NDArray[np.float32], query: _Query, started: float, threads: int
+        self,
+        state: LibraryState,
+        vectors: NDArray[np.float32],
+        query: _Query,
+        started: float,
+        threads: int,
+        *,
+        wait: bool,
     ) -> list[SearchAnswer]:
         active = state.active
         params = query.params
         if params is not None and active is not None and not isinstance(params, active.type.search_params):
             # The index was swapped for one of another type between the check and the lock.
             raise ValidationFailed.at("/params", f"the active index is now of type {active.type.name!r}")
-        request = Request(k=query.k, filter=query.filter, params=params, threads=threads)
-        found = find(state, self._engine.kernel, vectors, request)
+        request = Request(
+            k=query.k, filter=query.filter, params=params, params_text=query.params_text, threads=threads
+        )
+        planned = self._plan(state, request, query, wait=wait)
+        watch = Stopwatch(state.costs.expected(planned.kind))
+        found = find(state, self._engine.kernel, vectors, request, planned)
         searched = time.perf_counter()
-        elapsed = 1000.0 * (searched - started) / max(1, len(vectors))
-        state.search_ms += _AVERAGE * (elapsed - state.search_ms) if state.search_ms else elapsed
-        name = active.type.name if active is not None else self._serving(state)
+        if len(vectors) == 1 and threads == 1:
+            state.costs.learn(planned.kind, watch.seconds())
+        index: dict[str, object] = {
+            "type": active.type.name if active is not None else self._serving(state),
+            "exact": found.exact,
+        }
         warnings = [*state.warnings, *found.warnings]
-        answers: list[SearchAnswer] = []
-        for at in range(len(vectors)):
-            answer = SearchAnswer(
-                hits=_hits(state, found, at, query),
-                index={"type": name, "exact": found.exact},
-                revision=state.info["revision"],
-                warnings=warnings,
-            )
-            if query.explain:
-                answer.explain = {
-                    "route": found.route,
-                    "matches": found.matches,
-                    "base_rows": 0 if state.base is None else state.base.rows,
-                    "delta_rows": state.delta_rows,
-                    "dead_rows": state.dead_rows,
-                    "segments": len(state.delta),
-                    "search_ms": round(1000.0 * (searched - started), 4),
-                }
-            answers.append(answer)
+        explain: dict[str, object] | None = None
+        if query.explain:
+            explain = {
+                "route": found.route,
+                "matches": found.matches,
+                "base_rows": 0 if state.base is None else state.base.rows,
+                "delta_rows": state.delta_rows,
+                "dead_rows": state.dead_rows,
+                "segments": len(state.delta),
+                "search_ms": round(1000.0 * (searched - started), 4),
+            }
+        known = read_records(found) if len(vectors) > 1 else None
+        every = [
+            hits_of(state, found, at, include=query.include, min_score=query.min_score, known=known)
+            for at in range(len(vectors))
+        ]
         took = round(1000.0 * (time.perf_counter() - started), 4)
-        for answer in answers:
-            answer.took_ms = took
-        return answers
+        revision = state.info["revision"]
+        return [
+            SearchAnswer(
+                hits=hits,
+                index=index,
+                revision=revision,
+                warnings=warnings,
+                took_ms=took,
+                explain=None if explain is None else explain.copy(),
+            )
+            for hits in every
+        ]
 
     def _serving(self, state: LibraryState) -> str:
         """The type that serves while there is no index over the base."""
@@ -346,43 +394,3 @@ def _include(value: object, pointer: str, faults: list[Fault]) -> tuple[str, ...
         if one not in _INCLUDABLE
     )
     return tuple(cast("Sequence[str]", chosen))
-
-
-def score_of(distance: float, metric: Metric) -> tuple[float, float]:
-    """Score (higher is closer) and distance (smaller is closer) in the form of the REST contract."""
-    if metric == "cosine":
-        # Rounding of stored unit rows may leave the interval by 1e-7.
-        distance = min(2.0, max(0.0, distance))
-        return 1.0 - distance, distance
-    if metric == "dot":
-        return -distance, distance
-    root = float(np.sqrt(distance))
-    return -root, root
-
-
-def _hits(state: LibraryState, found: Found, at: int, query: _Query) -> list[dict[str, object]]:
-    hits: list[dict[str, object]] = []
-    metric = state.info["metric"]
-    with_text, with_metadata = "text" in query.include, "metadata" in query.include
-    with_embedding = "embedding" in query.include
-    for candidate, raw in zip(found.candidates[at].tolist(), found.distances[at].tolist(), strict=True):
-        score, distance = score_of(raw, metric)
-        if query.min_score is not None and score < query.min_score:
-            break
-        block, slot = found.blocks[candidate >> 32], candidate & 0xFFFFFFFF
-        record = parse(block.records[slot])
-        hit: dict[str, object] = {
-            "id": record["id"],
-            "document_id": record["document_id"],
-            "score": score,
-            "distance": distance,
-        }
-        if with_text:
-            hit["text"] = record["text"]
-        if with_metadata:
-            hit["metadata"] = record["metadata"]
-        if with_embedding:
-            row: Row = state.row(int(block.ids[slot]))
-            hit["embedding"] = row.embedding().tolist()
-        hits.append(hit)
-    return hits

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 
+import orjson
+
 from vdb_core.errors import VdbError
 
 if TYPE_CHECKING:
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from vdb_core.services.hits import Hits
 
 __all__ = ["DeleteResult", "Export", "Page", "SearchAnswer", "UpsertResult", "WouldBlock"]
 
@@ -68,7 +72,7 @@ class DeleteResult:
 class SearchAnswer:
     """The hits of one query."""
 
-    hits: list[dict[str, object]]
+    hits: Hits
     """``id``, ``document_id``, ``score``, ``distance``, and what ``include`` asked for; closest first."""
     index: dict[str, object]
     """``type``: the active index; ``exact``: whether this answer is."""
@@ -77,18 +81,17 @@ class SearchAnswer:
     took_ms: float = 0.0
     explain: dict[str, object] | None = None
 
-    def to_json(self) -> dict[str, object]:
-        """The answer in the form of the REST API."""
-        body: dict[str, object] = {
-            "hits": self.hits,
-            "index": self.index,
-            "revision": self.revision,
-            "warnings": self.warnings,
-            "took_ms": self.took_ms,
-        }
-        if self.explain is not None:
-            body["explain"] = self.explain
-        return body
+    def to_json(self) -> bytes:
+        """The answer as JSON, in the form of the REST API."""
+        explain = b"" if self.explain is None else b',"explain":' + orjson.dumps(self.explain)
+        return b'{"hits":%b,"index":%b,"revision":%d,"warnings":%b,"took_ms":%a%b}' % (
+            self.hits.to_json(),
+            orjson.dumps(self.index),
+            self.revision,
+            orjson.dumps(self.warnings) if self.warnings else b"[]",
+            self.took_ms,
+            explain,
+        )
 
 
 @final

@@ -14,6 +14,7 @@ from vdb_core.domain import (
     embedding_from_b64,
     new_id,
     normalize,
+    plain_row,
     to_matrix,
 )
 from vdb_core.engine.records import start
@@ -34,6 +35,8 @@ __all__ = ["CHUNK_FIELDS", "FLOAT_TYPES", "Rows", "prepare_query", "prepare_rows
 CHUNK_FIELDS: Final = ("id", "document_id", "text", "embedding", "embedding_b64", "metadata")
 FLOAT_TYPES: Final = ("<f4", "<f2")
 """NumPy's names of the types in which a matrix of embeddings may come."""
+_ELSEWHERE: Final = frozenset({"embedding_b64", "text"})
+"""Where a query's vector may be instead of in ``embedding``."""
 _NO_METADATA: Final[dict[str, object]] = {}
 
 
@@ -263,6 +266,11 @@ def prepare_query(
     embedder: Callable[[], Embedder],
 ) -> NDArray[np.float32]:
     """The query's vector as rows are stored, float32 ``[1, dim]``; raises ``ValidationFailed``."""
+    embedding = query.get("embedding")
+    if embedding is not None and dimension is not None and not _ELSEWHERE & query.keys():
+        plain = plain_row(embedding, dimension)
+        if plain is not None:
+            return stored_form(plain, metric)[0]
     given = [name for name in ("embedding", "embedding_b64", "text") if query.get(name) is not None]
     if len(given) != 1:
         raise ValidationFailed.at(
@@ -281,6 +289,9 @@ def prepare_query(
     elif name == "embedding_b64":
         row, faults = embedding_from_b64(value, where)
         raise_faults(faults)
+        plain = None if dimension is None else plain_row(row, dimension)
+        if plain is not None:
+            return stored_form(plain, metric)[0]
     else:
         row = value
     matrix, faults = to_matrix(

@@ -16,6 +16,7 @@ from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
 from vdb_core.services import return_memory_early
 from vdb_server.app import create_app
 from vdb_server.cli.output import Failure, line, warn
+from vdb_server.cli.writing import Protocol
 from vdb_server.logging import configure_logging
 from vdb_server.opening import open_engine
 
@@ -68,11 +69,12 @@ def serve(settings: Settings) -> None:
             sys.setswitchinterval(_SWITCH_INTERVAL_S)
             config = uvicorn.Config(
                 create_app(settings, services),
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_GRACE_S,

@@ -5,8 +5,9 @@ Observe        request id, errors to problems, security headers, HEAD, metrics, 
 ├── Guard      Host and Origin (DNS rebinding, foreign pages)
 ├── CORS       only where origins are allowed
 ├── Authentication   before a byte of the body is read
-├── BodyLimit  declared and actual size
-└── HotPaths   search and upsert, past the routing table
+└── BodyLimit  declared and actual size
+
+Search and upsert go past these and past FastAPI's own: ``ShortWay`` makes the same checks without the layers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from vdb_server.middleware.authentication import AuthenticationMiddleware
 from vdb_server.middleware.body_limit import BodyLimitMiddleware
 from vdb_server.middleware.guard import GuardMiddleware
-from vdb_server.middleware.hot_paths import HotPathsMiddleware
+from vdb_server.middleware.hot_paths import ShortWay
 from vdb_server.middleware.observe import ObserveMiddleware
 from vdb_server.middleware.target import TargetMiddleware
 
@@ -22,7 +23,7 @@ __all__ = [
     "AuthenticationMiddleware",
     "BodyLimitMiddleware",
     "GuardMiddleware",
-    "HotPathsMiddleware",
     "ObserveMiddleware",
+    "ShortWay",
     "TargetMiddleware",
 ]

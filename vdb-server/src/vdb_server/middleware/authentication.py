@@ -33,11 +33,14 @@ class AuthenticationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on requests with a key that suffices."""
-        if scope["type"] == "http" and self._key and scope["path"] not in _OPEN:
-            self._check(scope)
+        if scope["type"] == "http":
+            self.check(scope)
         await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> None:
+        """Raise an ``HttpProblem`` where a key is missing, unknown, or may not do this."""
+        if not self._key or scope["path"] in _OPEN:
+            return
         scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
         key = given.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
         # Both comparisons always run, and each takes the same time whatever the key is.

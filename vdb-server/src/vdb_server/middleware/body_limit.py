@@ -26,17 +26,19 @@ class BodyLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on with a ``receive`` that counts."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            receive = self.check(scope, receive)
+        await self._app(scope, receive, send)
+
+    def check(self, scope: Scope, receive: Receive) -> Receive:
+        """Raise an ``HttpProblem`` for a body that is announced too large; returns a ``receive`` that raises later."""
         limit = self._bulk_limit if _is_bulk(scope["path"]) else self._limit
         declared = header(scope, b"content-length")
         if declared is not None and declared.isascii() and declared.isdigit():
             # The server hands over exactly as many bytes as were declared: nothing is left to count.
             if int(declared) > limit:
                 raise _too_large(limit, f"{declared} bytes were announced")
-            await self._app(scope, receive, send)
-            return
+            return receive
         received = 0
 
         async def counting() -> Message:
@@ -48,7 +50,7 @@ class BodyLimitMiddleware:
                     raise _too_large(limit, "more than that arrived")
             return message
 
-        await self._app(scope, counting, send)
+        return counting
 
 
 def _is_bulk(path: str) -> bool:

@@ -43,19 +43,23 @@ class GuardMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is addressed to us by somebody who may."""
         if scope["type"] == "http":
-            hosts = headers_named(scope, b"host")
-            if len(hosts) != 1:
-                raise HttpProblem.of(
-                    HTTPStatus.BAD_REQUEST,
-                    "malformed_host",
-                    f"A request has one Host header; received {len(hosts)}.",
-                )
-            if hosts[0] not in self._seen:
-                self._check_host(hosts[0])
-            origin = header(scope, b"origin")
-            if origin is not None:
-                self._check_origin(origin, hosts[0])
+            self.check(scope)
         await self._app(scope, receive, send)
+
+    def check(self, scope: Scope) -> None:
+        """Raise an ``HttpProblem`` for what a foreign page may have sent."""
+        hosts = headers_named(scope, b"host")
+        if len(hosts) != 1:
+            raise HttpProblem.of(
+                HTTPStatus.BAD_REQUEST,
+                "malformed_host",
+                f"A request has one Host header; received {len(hosts)}.",
+            )
+        if hosts[0] not in self._seen:
+            self._check_host(hosts[0])
+        origin = header(scope, b"origin")
+        if origin is not None:
+            self._check_origin(origin, hosts[0])
 
     def _check_host(self, host: str) -> None:
         if self._any_host:

@@ -14,13 +14,14 @@ from vdb_core.errors import Fault, ValidationFailed
 from vdb_core.persistence.npy import read_npy_bytes
 from vdb_core.services import WouldBlock
 from vdb_server.errors import HttpProblem, bad_parameter
+from vdb_server.middleware.headers import header
 from vdb_server.search.schemas import BatchAnswer, BatchQuery, SearchAnswerView, SearchQuery
 from vdb_server.state import services_of, settings_of
 from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
-from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object
+from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object, read_body
 from vdb_server.wire.parameters import LibraryId, flag, names_of, parse_object_parameter, single_values
-from vdb_server.wire.replies import dump
+from vdb_server.wire.replies import JsonReply
 
 if TYPE_CHECKING:
     from vdb_core.services import SearchAnswer, Services
@@ -54,16 +55,16 @@ _MATRIX_OPTIONS: Final = frozenset({"k", "filter", "params", "include", "min_sco
 )
 async def search(request: Request, library_id: LibraryId) -> Response:
     """Find the nearest chunks."""
-    check_json_type(request.headers.get("content-type"))
+    check_json_type(header(request.scope, b"content-type"))
     single_values(request.scope["query_string"], frozenset())
-    raw = await request.body()
+    raw = await read_body(request)
     services, max_depth = services_of(request), settings_of(request).max_json_depth
     query = await in_thread_if_big(raw, lambda: parse_object(raw, max_depth=max_depth))
     try:
         found = services.queries.search(library_id, query, wait=False)
     except WouldBlock:
         found = await in_thread(services.queries.search, library_id, query)
-    return Response(dump(found.to_json()), media_type="application/json")
+    return JsonReply(found.to_json())
 
 
 def answer(
@@ -79,7 +80,7 @@ def answer(
     check_json_type(content_type)
     single_values(query_string, frozenset())
     query = parse_object(raw, max_depth=max_depth)
-    return dump(services.queries.search(library_id, query).to_json())
+    return services.queries.search(library_id, query).to_json()
 
 
 def batch_answer(
@@ -107,7 +108,7 @@ def batch_answer(
             library_id,
             given["queries"],  # pyright: ignore[reportArgumentType] - the core checks what it is
         )
-    return dump({"results": [answer.to_json() for answer in answers]})
+    return b'{"results":[' + b",".join([answer.to_json() for answer in answers]) + b"]}"
 
 
 def _matrix_answers(
@@ -181,14 +182,14 @@ def _number(name: str, text: str | None) -> float | None:
 )
 async def search_batch(request: Request, library_id: LibraryId) -> Response:
     """Answer many queries: JSON, each with options of its own, or a `.npy` matrix with `?k=` and so on for all."""
-    raw = await request.body()
+    raw = await read_body(request)
     content = await in_thread(
         batch_answer,
         services_of(request),
         library_id,
         raw,
-        content_type=request.headers.get("content-type"),
+        content_type=header(request.scope, b"content-type"),
         query_string=request.scope["query_string"],
         max_depth=settings_of(request).max_json_depth,
     )
-    return Response(content, media_type="application/json")
+    return JsonReply(content)

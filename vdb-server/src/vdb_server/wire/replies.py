@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, final
 from urllib.parse import quote
 
 import orjson
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vdb_server.errors import Problem
 
-__all__ = ["created", "dump", "entity", "json_response", "page", "path_of", "problem_response"]
+__all__ = ["JsonReply", "created", "dump", "entity", "json_response", "page", "path_of", "problem_response"]
 
 JSON: Final = "application/json"
 
@@ -30,6 +30,17 @@ class _Entity(Protocol):
 def dump(value: object) -> bytes:
     """Make JSON of plain values and NumPy arrays."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+@final
+class JsonReply(Response):
+    """A success of the hot routes: Starlette's answer without the steps that come out the same each time."""
+
+    def __init__(self, content: bytes) -> None:  # pyright: ignore[reportMissingSuperCall] - it would do those steps
+        self.status_code = 200
+        self.background = None
+        self.body = content
+        self.raw_headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
 
 
 def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
