@@ -5,15 +5,17 @@
 //!
 //! ```text
 //! error, metric, matrix, bitmap, rng      words of the domain; no algorithm
-//! kernels                                 distances of one query or 32 against many rows, one table a CPU
+//! results, shortlist, pool, watch         answers, the best of many estimates, threads, progress, cancellation
+//! kernels, huge                           the loops that count, one table of functions a CPU; large pages
 //! bounds, topk, scan                      float32 scan with a proven error bound, float64 re-rank: exact results
-//! pool, watch                             threads, progress, cancellation
-//! kmeans, lists, coarse, pq, codes             what the inverted-file indexes are made of
+//! basis, coded, rowcodes, sieve           int8 codes with a proven error bound: what they exclude is never read
+//! kmeans, centroids, clustering           rows into lists
+//! lists, coarse, probing, pq, codes       what the inverted-file indexes are made of
 //! npy, store                              .npy arrays and index.json, checked on the way in
 //! brute, ivf_flat, ivf_pq                 the indexes
 //! ```
 //!
-//! A module uses only modules above it. Nothing in this crate knows Python.
+//! A module uses only modules above it or in its line. Nothing in this crate knows Python.
 
 mod basis;
 pub mod bitmap;

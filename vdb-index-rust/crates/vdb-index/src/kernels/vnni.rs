@@ -217,8 +217,9 @@ fn row_sums(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums
     }
 }
 
-/// Blocks by which one query asks for memory before it reads it.
-const AHEAD: usize = 2;
+/// Blocks by which one query asks for memory before it reads it: at 384 dimensions 12 KB, what memory brings in half a
+/// microsecond.
+const AHEAD: usize = 4;
 
 /// One block and one query, which memory bounds: bytes are read in order, and those of `next` are asked for meanwhile, into
 /// the second-level cache, which can wait for more of them at once than the first (measured: lists of 32 rows at 25 GB/s
