@@ -68,8 +68,9 @@ class Faiss:
             return [self._variant("Flat", None)]
         if family == "ivf_flat":
             return [self._variant(f"IVF{count},Flat", count) for count in counts]
-        # Four dimensions a piece is what FAISS's own benchmarks use; two cost twice the scan and rank better.
-        pieces = [_pieces(dimension, size) for size in ((4, 2) if full else (4,))]
+        # Four dimensions a piece is what FAISS's own benchmarks use; two cost twice the scan and rank better, which short
+        # rows need.
+        pieces = [_pieces(dimension, size) for size in ((4, 2) if full or dimension <= 192 else (4,))]
         variants = [
             self._variant(f"IVF{count},PQ{each}x4fs,RFlat", count) for each in pieces for count in counts
         ]

@@ -105,8 +105,8 @@ class IvfPqParams(_Model):
         description=(
             "How many pieces a row is cut into; each piece is replaced by a code. At most the number of "
             "dimensions, which it need not divide. More pieces give better estimates and longer codes. Default: "
-            "one bit a dimension from 64 dimensions on (384 dimensions: 96 pieces of 4 bits or 48 of 8), "
-            "two bits below."
+            "two bits a dimension up to 192 dimensions, 96 pieces of 4 bits (48 of 8) up to 384, one bit a dimension from "
+            "there on."
         ),
     )
 

@@ -5,7 +5,9 @@ use crate::basis::{Basis, EXACT};
 use crate::bounds::up;
 use crate::error::Result;
 use crate::huge;
-use crate::kernels::{BLOCK, Blocks, GROUP, Kernels, LINE, Planes, STEP, ZERO};
+use crate::kernels::{
+    BLOCK, BlockBounds, Blocks, GROUP, Kernels, LINE, Planes, STEP, WholeBounds, ZERO, put_bound,
+};
 use crate::matrix::Matrix;
 use crate::metric::Metric;
 use crate::pool;
@@ -21,18 +23,16 @@ pub(crate) struct Coded {
     basis: Basis,
     upper: Vec<u8>,
     lower: Vec<u8>,
-    scale: Vec<f32>,
-    rough: Vec<f32>,
-    residual: Vec<f32>,
-    norm: Vec<f32>,
-    half: Vec<f32>,
+    bounds: Vec<BlockBounds>,
+    whole: Vec<WholeBounds>,
 }
 
 /// One thread's part of the arrays.
 struct Part<'a> {
     first: usize,
     planes: [&'a mut [u8]; 2],
-    rest: [&'a mut [f32]; 5],
+    bounds: &'a mut [BlockBounds],
+    whole: &'a mut [WholeBounds],
 }
 
 impl Coded {
@@ -57,18 +57,18 @@ impl Coded {
         let padded = count.next_multiple_of(BLOCK);
         let mut upper = huge::zeroed(padded * bytes);
         let mut lower = huge::zeroed(padded * bytes);
-        let [mut scale, mut rough, mut residual, mut norm] = std::array::from_fn(|_| vec![0.0f32; padded]);
-        let mut half = vec![0.0; if basis.metric() == Metric::L2 { padded } else { 0 }];
+        let mut bounds = huge::filled(BlockBounds::default(), padded / BLOCK);
+        let mut whole = vec![WholeBounds::default(); padded / BLOCK];
         let mut parts: Vec<Part<'_>> = {
             const ROWS: usize = TASK * BLOCK;
             let mut uppers = upper.chunks_mut(ROWS * bytes);
             let mut lowers = lower.chunks_mut(ROWS * bytes);
-            let mut numbers =
-                [&mut scale, &mut rough, &mut residual, &mut norm, &mut half].map(|v| v.chunks_mut(ROWS));
+            let (mut of_blocks, mut of_whole) = (bounds.chunks_mut(TASK), whole.chunks_mut(TASK));
             let part = |task| Part {
                 first: task * ROWS,
                 planes: [uppers.next().unwrap_or_default(), lowers.next().unwrap_or_default()],
-                rest: numbers.each_mut().map(|numbers| numbers.next().unwrap_or_default()),
+                bounds: of_blocks.next().unwrap_or_default(),
+                whole: of_whole.next().unwrap_or_default(),
             };
             (0..padded.div_ceil(ROWS)).map(part).collect()
         };
@@ -81,7 +81,7 @@ impl Coded {
             }
         });
         watch.tick("codes", count, count)?;
-        Ok(Self { basis, upper, lower, scale, rough, residual, norm, half })
+        Ok(Self { basis, upper, lower, bounds, whole })
     }
 
     /// What was taken off the rows.
@@ -91,22 +91,15 @@ impl Coded {
 
     /// Bytes of the codes, and of what is kept beside them.
     pub(crate) fn bytes(&self) -> [(&'static str, usize); 2] {
-        let beside = [self.basis.mean(), &self.scale, &self.rough, &self.residual, &self.norm, &self.half];
-        let codes = self.upper.len() + self.lower.len();
-        [("codes", codes), ("bounds", beside.into_iter().map(size_of_val).sum())]
+        let bounds = size_of_val(self.bounds.as_slice()) + size_of_val(self.whole.as_slice());
+        let beside = size_of_val(self.basis.mean()) + bounds;
+        [("codes", self.upper.len() + self.lower.len()), ("bounds", beside)]
     }
 
     /// The codes as kernels see them.
     pub(crate) fn blocks(&self) -> Option<Blocks<'_>> {
-        let planes = Planes {
-            upper: &self.upper,
-            lower: &self.lower,
-            scale: &self.scale,
-            rough: &self.rough,
-            residual: &self.residual,
-            norm: &self.norm,
-            half: &self.half,
-        };
+        let Self { upper, lower, bounds, whole, .. } = self;
+        let planes = Planes { upper, lower, bounds, whole };
         Blocks::new(planes, self.basis.mean().len().div_ceil(GROUP))
     }
 }
@@ -119,18 +112,19 @@ fn encode_part(
     part: &mut Part<'_>,
 ) {
     let bytes = rows.dim().div_ceil(GROUP) * STEP;
-    let [scale, rough, residual, norm, half] = &mut part.rest;
     let [upper, lower] = &mut part.planes;
     // Dimensions that fill the last group up have code 0, which says nothing: the query's is 0 too.
     let mut codes = vec![0i8; 2 * bytes];
-    for at in 0..scale.len() {
+    let l2 = basis.metric() == Metric::L2;
+    for at in 0..part.bounds.len() * BLOCK {
         let slot = match order {
             None => (part.first + at) as u32,
             Some(order) => order.get(part.first + at).copied().unwrap_or(NO_SLOT),
         };
+        let (bounds, lane) = (&mut part.bounds[at / BLOCK], at % BLOCK);
         if slot as usize >= rows.rows() {
             // Farther than any row.
-            half.get_mut(at).into_iter().for_each(|half| *half = f32::INFINITY);
+            bounds.half[lane] = if l2 { f32::INFINITY } else { 0.0 };
             continue;
         }
         let bound = basis.row(kernels, rows.row(slot), &mut codes[..rows.dim()]);
@@ -150,9 +144,8 @@ fn encode_part(
             }
         }
         let left = f64::from(bound.scale) * (beyond as f64).sqrt() / 2.0;
-        rough[at] = up((f64::from(bound.residual) + left) * EXACT);
-        (scale[at], residual[at], norm[at]) = (bound.scale, bound.residual, bound.norm);
-        half.get_mut(at).into_iter().for_each(|half| *half = bound.half);
+        let rough = up((f64::from(bound.residual) + left) * EXACT);
+        put_bound(bounds, &mut part.whole[at / BLOCK], lane, bound, rough);
     }
 }
 
@@ -207,9 +200,8 @@ mod tests {
                     (kernels.lower_sums)(&blocks, &[slot as u32], &coded_query, &mut more);
                     let (key, error) = blocks.estimate(&coded_query, slot as u32, upper + more[0]);
                     // Upper halves alone: a row of whole codes that are short of more.
-                    let length = coded.norm[slot] + coded.residual[slot] + coded.rough[slot];
-                    let half = coded.half.get(slot).copied().unwrap_or(0.0);
-                    let rough = RowBound { scale: coded.scale[slot], residual: coded.rough[slot], norm: length, half };
+                    let bounds = &coded.bounds[block];
+                    let rough = RowBound { scale: bounds.scale[row], residual: bounds.rough[row], norm: bounds.length[row], half: bounds.half[row] };
                     let (rough_key, rough_error) = rough.estimate(&coded_query, upper);
                     // What a multiple of 1 would be for all rows is left out term by term, so that nothing cancels.
                     let pairs = query.iter().zip(matrix.row(slot as u32)).zip(coded.basis().mean());
@@ -288,8 +280,7 @@ mod tests {
             )
             .unwrap();
             assert_eq!((&one.upper, &one.lower), (&other.upper, &other.lower));
-            assert_eq!(one.scale, other.scale);
-            assert_eq!(one.residual, other.residual);
+            assert_eq!((&one.bounds, &one.whole), (&other.bounds, &other.whole));
         }
     }
 }

@@ -12,6 +12,17 @@ pub(crate) fn zeroed<T: Zero>(count: usize) -> Vec<T> {
     values
 }
 
+/// So many equal values, in large pages if they fill any.
+///
+/// # Allocates
+/// `count` values.
+pub(crate) fn filled<T: Copy>(value: T, count: usize) -> Vec<T> {
+    let mut values = Vec::with_capacity(count);
+    advise(values.as_ptr() as usize, count * size_of::<T>());
+    values.resize(count, value);
+    values
+}
+
 /// Numbers whose zero is all bits 0.
 pub(crate) trait Zero: Copy {
     const ZERO: Self;

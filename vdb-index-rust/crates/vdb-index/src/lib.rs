@@ -17,6 +17,7 @@
 //!
 //! A module uses only modules above it or in its line. Nothing in this crate knows Python.
 
+mod alone;
 mod basis;
 pub mod bitmap;
 mod bounds;

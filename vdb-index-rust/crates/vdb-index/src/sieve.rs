@@ -2,18 +2,22 @@
 
 use std::ops::Range;
 
+use crate::alone::Alone;
 use crate::bitmap::Bitmap;
 use crate::bounds::Bound;
 use crate::coded::Coded;
-use crate::kernels::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels};
+use crate::kernels::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels, MOST_AHEAD};
 use crate::topk::Candidates;
 
 /// Queries that meet a block side by side.
 const TOGETHER: usize = 6;
 /// From so many queries on, codes are put together for them where the CPU is quicker so.
 const MANY: usize = 48;
-/// Rows after which a query is asked whether its codes are worth while, a multiple of 64.
-const TRIAL: usize = 16_384;
+/// Blocks after which a query is asked whether its codes are worth while, a multiple of four.
+const TRIAL: usize = 1024;
+
+/// Rows of which lower halves are asked for before the first of them is looked at.
+const PENDING: usize = 16;
 
 /// Up to 16 rows of one block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +39,8 @@ pub(crate) struct Coding {
     pending: Vec<Pending>,
     /// Codes that were put together.
     bytes: Vec<u8>,
+    sums: [BlockSums; TOGETHER],
+    alone: Alone,
 }
 
 /// A row that upper halves did not exclude.
@@ -62,8 +68,8 @@ impl Coding {
 
 /// Coded rows, and the slots of rows in the order in which they were encoded (`None`: that of the slots).
 pub(crate) struct Sieve<'a> {
-    kernels: &'static Kernels,
-    blocks: Blocks<'a>,
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) blocks: Blocks<'a>,
     slots: Option<&'a [u32]>,
 }
 
@@ -74,30 +80,29 @@ impl<'a> Sieve<'a> {
 
     /// Offer all rows of `picks` to the queries `who`.
     pub(crate) fn see_all(&self, picks: &[Pick], coding: &mut Coding, who: &[u32]) {
-        let mut groups = picks.chunks(BLOCKS).peekable();
-        while let Some(group) = groups.next() {
-            self.see(group, groups.peek().copied().unwrap_or_default(), coding, who);
+        if let &[number] = who {
+            let Coding { queries, candidates, alone, .. } = coding;
+            return alone.see(self, picks, &queries[number as usize], &mut candidates[number as usize]);
+        }
+        for (at, group) in picks.chunks(BLOCKS).enumerate() {
+            let next = picks.get((at + 1) * BLOCKS..).unwrap_or_default();
+            self.see(group, next, coding, who);
         }
     }
 
     /// Offer the rows of up to four blocks. Their codes stay in the first-level cache while the queries come by, a tile
     /// of them at a time; the blocks of `next` are asked for meanwhile.
     fn see(&self, picks: &[Pick], next: &[Pick], coding: &mut Coding, who: &[u32]) {
-        let blocks_of = |picks: &[Pick]| -> ([u32; BLOCKS], usize) {
-            let mut blocks = [0; BLOCKS];
-            picks.iter().zip(&mut blocks).for_each(|(pick, block)| *block = pick.block);
-            (blocks, picks.len().min(BLOCKS))
-        };
-        let ((picked, count), (following, coming)) = (blocks_of(picks), blocks_of(next));
+        let (picked, count) = blocks_of::<BLOCKS>(picks);
+        let (following, coming) = blocks_of::<MOST_AHEAD>(next);
         let live = picks.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));
-        let mut sums: [BlockSums; TOGETHER] = [[[0; BLOCK]; BLOCKS]; TOGETHER];
         let whole = self.kernels.whole.filter(|_| who.len() >= MANY);
         if let Some(whole) = whole {
             (whole.assemble)(&self.blocks, &picked[..count], &mut coding.bytes);
         }
         for (group, who) in who.chunks(TOGETHER).enumerate() {
             let Some(&first) = who.first() else { return };
-            let Coding { queries, candidates, pending, bytes } = coding;
+            let Coding { queries, candidates, pending, bytes, sums, .. } = coding;
             let asking: [&CodedQuery; TOGETHER] =
                 std::array::from_fn(|q| &queries[*who.get(q).unwrap_or(&first) as usize]);
             let (asking, sums) = (&asking[..who.len()], &mut sums[..who.len()]);
@@ -112,7 +117,11 @@ impl<'a> Sieve<'a> {
                     for (at, row) in bits_of(passed[q] & live) {
                         let place = picked[at] * BLOCK as u32 + row as u32;
                         let (key, error) = self.blocks.estimate(asking[q], place, sums[q][at][row]);
-                        candidates[number as usize].offer(key, error, self.slot(&picks[at], row));
+                        candidates[number as usize].offer(
+                            key,
+                            error,
+                            self.slot(picks[at].start + row as u32),
+                        );
                     }
                 }
                 continue;
@@ -129,13 +138,15 @@ impl<'a> Sieve<'a> {
                     pending.push(Pending {
                         query,
                         place,
-                        slot: self.slot(&picks[at], row),
+                        slot: self.slot(picks[at].start + row as u32),
                         sum: sums[q][at][row],
                     });
                 }
             }
             // What was asked for one step ago is there by now.
-            self.refine(coding, before);
+            if before >= PENDING {
+                self.refine(coding, before);
+            }
         }
     }
 
@@ -159,16 +170,24 @@ impl<'a> Sieve<'a> {
         pending.drain(..count);
     }
 
+    /// The slot of the row at a position in the order in which rows were encoded.
     #[inline]
-    fn slot(&self, pick: &Pick, row: usize) -> u32 {
-        let position = pick.start + row as u32;
+    pub(crate) fn slot(&self, position: u32) -> u32 {
         self.slots.map_or(position, |slots| slots[position as usize])
     }
 }
 
+/// The numbers of up to `N` blocks, and how many there are.
+#[inline]
+pub(crate) fn blocks_of<const N: usize>(picks: &[Pick]) -> ([u32; N], usize) {
+    let mut blocks = [0; N];
+    picks.iter().zip(&mut blocks).for_each(|(pick, block)| *block = pick.block);
+    (blocks, picks.len().min(N))
+}
+
 /// Block and row of each bit.
 #[inline]
-fn bits_of(mut rows: u64) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn bits_of(mut rows: u64) -> impl Iterator<Item = (usize, usize)> {
     std::iter::from_fn(move || {
         (rows != 0).then(|| {
             let bit = rows.trailing_zeros() as usize;
@@ -200,36 +219,31 @@ pub(crate) fn search_range<'q>(
     }
     let Some(sieve) = Sieve::new(kernels, coded, None) else { return results };
     let mut who: Vec<u32> = (0..places.len() as u32).collect();
-    let (mut seen, mut next_trial) = (0, TRIAL);
-    let mut picks = Picks::default();
+    let (mut seen, mut picks) = (0, Vec::with_capacity(TRIAL));
     for first in range.clone().step_by(64) {
-        if who.is_empty() {
-            break;
-        }
         let left = range.end - first;
         let mut word = if left < 64 { (1u64 << left) - 1 } else { u64::MAX };
         if let Some(allowed) = allowed {
             word &= allowed.word(first / 64);
-        }
-        if word == 0 {
-            continue;
         }
         seen += word.count_ones() as usize;
         for quarter in 0..64 / BLOCK {
             let live = (word >> (quarter * BLOCK)) as u16;
             if live != 0 {
                 let start = (first + quarter * BLOCK) as u32;
-                picks.push(Pick { block: start / BLOCK as u32, start, live }, |picks, next| {
-                    sieve.see(picks, next, &mut coding, &who);
-                });
+                picks.push(Pick { block: start / BLOCK as u32, start, live });
             }
         }
-        if seen >= next_trial {
-            next_trial = seen + TRIAL;
+        if picks.len() >= TRIAL {
+            sieve.see_all(&picks, &mut coding, &who);
+            picks.clear();
             give_up(&mut who, &coding, k, seen);
+            if who.is_empty() {
+                return results;
+            }
         }
     }
-    picks.finish(|picks| sieve.see(picks, &[], &mut coding, &who));
+    sieve.see_all(&picks, &mut coding, &who);
     who.sort_unstable();
     for (number, candidates) in coding.finish(&sieve).into_iter().enumerate() {
         if who.binary_search(&(number as u32)).is_ok() {
@@ -237,37 +251,6 @@ pub(crate) fn search_range<'q>(
         }
     }
     results
-}
-
-/// Blocks in fours, each four known one step before it is seen.
-#[derive(Default)]
-struct Picks {
-    now: [Pick; BLOCKS],
-    next: [Pick; BLOCKS],
-    full: bool,
-    filled: usize,
-}
-
-impl Picks {
-    fn push(&mut self, pick: Pick, see: impl FnOnce(&[Pick], &[Pick])) {
-        self.next[self.filled] = pick;
-        self.filled += 1;
-        if self.filled == BLOCKS {
-            if self.full {
-                see(&self.now, &self.next);
-            }
-            (self.now, self.full, self.filled) = (self.next, true, 0);
-        }
-    }
-
-    fn finish(self, mut see: impl FnMut(&[Pick])) {
-        if self.full {
-            see(&self.now);
-        }
-        if self.filled > 0 {
-            see(&self.next[..self.filled]);
-        }
-    }
 }
 
 /// Let go of queries that keep more than an eighth of what they saw: reading float32 rows is cheaper then.

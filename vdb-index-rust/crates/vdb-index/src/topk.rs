@@ -42,6 +42,12 @@ impl Candidates {
         self.bound.scale
     }
 
+    /// Whether a row may be among the best.
+    #[inline]
+    pub(crate) fn admits(&self, key: f32, norm: f32) -> bool {
+        !Bound::excludes(self.bound.base(key, norm), self.limit)
+    }
+
     /// Take a row into account.
     #[inline]
     pub(crate) fn offer(&mut self, key: f32, norm: f32, slot: u32) {
@@ -55,6 +61,16 @@ impl Candidates {
         }
     }
 
+    /// How many are wanted.
+    pub(crate) fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Bring the limit down to what is known now.
+    pub(crate) fn settle(&mut self) {
+        self.prune();
+    }
+
     /// Take the candidates of another thread over the same query.
     pub(crate) fn merge(&mut self, other: Self) {
         self.items.extend(other.items);
@@ -62,7 +78,7 @@ impl Candidates {
     }
 
     fn prune(&mut self) {
-        if self.items.len() > self.k {
+        if self.items.len() >= self.k {
             let (_, kth, _) =
                 self.items.select_nth_unstable_by(self.k - 1, |a, b| a.upper.total_cmp(&b.upper));
             let limit = self.bound.limit(kth.upper);

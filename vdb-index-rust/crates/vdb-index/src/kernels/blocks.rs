@@ -15,6 +15,8 @@
 pub const BLOCK: usize = 16;
 /// Blocks that a call of a kernel takes at most.
 pub const BLOCKS: usize = 4;
+/// Blocks that a kernel of sums may ask for ahead.
+pub(crate) const MOST_AHEAD: usize = 16;
 /// Dimensions that meet in one 32-bit lane.
 pub(crate) const STEP: usize = 4;
 /// Dimensions that share the halves of four bytes.
@@ -32,7 +34,7 @@ pub(crate) const MAX_DIM: usize = 1 << 15;
 pub type BlockSums = [[i32; BLOCK]; BLOCKS];
 
 /// `sums[q][j][row]` = that of query `q` and that row of block `picked[j]`. The blocks of `next`
-/// are asked for meanwhile: lists lie anywhere, so that the hardware cannot foresee them.
+/// which come after them are asked for meanwhile: lists lie anywhere, so that the hardware cannot foresee them.
 pub type CodeSumsKernel =
     fn(blocks: &Blocks<'_>, picked: &[u32], next: &[u32], queries: &[&CodedQuery], sums: &mut [BlockSums]);
 /// Bit `16 j + row` of `passed[q]` = the row of block `picked[j]` may have a key of at most `limits[q]`.
@@ -75,6 +77,43 @@ pub struct WholeKernels {
 /// Fill `codes` with those of `row - mean`.
 pub type EncodeKernel = fn(row: &[f32], mean: &[f32], codes: &mut [i8]) -> Encoded;
 
+/// What is known about the rows of a block, four lines of 64 bytes that every query reads.
+///
+/// The numbers here and in [`WholeBounds`] may be infinite, but are neither negative nor NaN. Half of a square is infinite where
+/// nothing is known, and the residual with it, or where there is no row.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BlockBounds {
+    /// Sizes of a unit of the codes.
+    pub scale: [f32; BLOCK],
+    /// Norms of what the upper halves leave out.
+    pub rough: [f32; BLOCK],
+    /// Norms of what the codes, or their upper halves alone, stand for, or more.
+    pub length: [f32; BLOCK],
+    /// Halves of squared norms under l2, else 0.
+    pub half: [f32; BLOCK],
+}
+
+/// What is known about them besides once their lower halves are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WholeBounds {
+    /// Norms of what the codes leave out.
+    pub residual: [f32; BLOCK],
+    /// The largest of these, and of the lengths.
+    pub most: [f32; 2],
+}
+
+/// Put down what is known about a row of a block, and the norm of what its upper halves leave out.
+pub fn put_bound(block: &mut BlockBounds, whole: &mut WholeBounds, row: usize, bound: RowBound, rough: f32) {
+    // What upper halves stand for is at most as long as the row and what they leave out. Each sum is rounded up.
+    let length = ((bound.norm + bound.residual).next_up() + rough).next_up();
+    (block.scale[row], block.rough[row], block.length[row]) = (bound.scale, rough, length);
+    (block.half[row], whole.residual[row]) = (bound.half, bound.residual);
+    for (most, value) in whole.most.iter_mut().zip([bound.residual, length]) {
+        *most = if value > *most || value.is_nan() { value } else { *most };
+    }
+}
+
 /// What a view of coded rows is made of.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Planes<'a> {
@@ -82,24 +121,17 @@ pub struct Planes<'a> {
     pub upper: &'a [u8],
     /// The lower halves; none where nobody asks for them.
     pub lower: &'a [u8],
-    /// Sizes of a unit of the codes of each row.
-    pub scale: &'a [f32],
-    /// Norms of what the upper halves leave out.
-    pub rough: &'a [f32],
-    /// Norms of what the codes leave out.
-    pub residual: &'a [f32],
-    /// Norms of what the codes stand for.
-    pub norm: &'a [f32],
-    /// Halves of squared norms under l2, else none.
-    pub half: &'a [f32],
+    /// What is known beside them, block by block.
+    pub bounds: &'a [BlockBounds],
+    /// What is known beside whole codes.
+    pub whole: &'a [WholeBounds],
 }
 
 /// A checked view of coded rows.
 ///
 /// # Invariants
-/// With `n` blocks: `upper` has `64 * groups * n` bytes and `lower` as many or none, `scale`, `rough`, `residual` and `norm`
-/// have `16 n` values each and `half` has as many or none; `groups <= MAX_DIM / 8`. The numbers may be infinite, but are
-/// neither negative nor NaN: an error of the maker that would make a search wrong, not unsafe.
+/// With `n` blocks: `upper` has `64 * groups * n` bytes and `lower` as many or none, and `bounds` and `whole` have `n`
+/// values each; `groups <= MAX_DIM / 8`.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks<'a> {
     planes: Planes<'a>,
@@ -109,14 +141,11 @@ pub struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// View arrays as blocks; `None` when their sizes do not agree.
     pub fn new(planes: Planes<'a>, groups: usize) -> Option<Self> {
-        let Planes { upper, lower, scale, rough, residual, norm, half } = planes;
-        let rows = scale.len();
-        let sizes = rows.is_multiple_of(BLOCK)
-            && groups <= MAX_DIM / GROUP
-            && rows.checked_mul(STEP * groups) == Some(upper.len())
-            && (lower.len() == upper.len() || lower.is_empty())
-            && [rough, residual, norm].iter().all(|values| values.len() == rows)
-            && (half.len() == rows || half.is_empty());
+        let Planes { upper, lower, bounds, whole } = planes;
+        let sizes = groups <= MAX_DIM / GROUP
+            && bounds.len().checked_mul(LINE * groups) == Some(upper.len())
+            && whole.len() == bounds.len()
+            && (lower.len() == upper.len() || lower.is_empty());
         sizes.then_some(Self { planes, groups })
     }
 
@@ -140,14 +169,16 @@ impl<'a> Blocks<'a> {
         &self.planes.lower[place as usize * bytes..][..bytes]
     }
 
-    /// What is known about the rows of a block: scales, norms of what upper halves leave out, of what codes leave out and of
-    /// what they stand for, and halves of squared norms where the metric has them; a number past the end panics.
+    /// What is known about the rows of a block; a number past the end panics.
     #[inline(always)]
-    pub(super) fn rows(&self, block: u32) -> ([&'a [f32; BLOCK]; 4], Option<&'a [f32; BLOCK]>) {
-        let start = block as usize;
-        let of = |values: &'a [f32]| &values.as_chunks::<BLOCK>().0[start];
-        let Planes { scale, rough, residual, norm, half, .. } = self.planes;
-        ([of(scale), of(rough), of(residual), of(norm)], if half.is_empty() { None } else { Some(of(half)) })
+    pub(super) fn bounds(&self, block: u32) -> &'a BlockBounds {
+        &self.planes.bounds[block as usize]
+    }
+
+    /// What is known about them by whole codes; a number past the end panics.
+    #[inline(always)]
+    pub(super) fn whole(&self, block: u32) -> &'a WholeBounds {
+        &self.planes.whole[block as usize]
     }
 
     /// `factor` times the keys of the rows of a block.
@@ -160,8 +191,8 @@ impl<'a> Blocks<'a> {
         factor: f32,
         keys: &mut [f32; BLOCK],
     ) {
-        let ([scale, ..], half) = self.rows(block);
-        let (half, unit) = (half.unwrap_or(&[0.0; BLOCK]), factor * query.scale);
+        let BlockBounds { scale, half, .. } = self.bounds(block);
+        let unit = factor * query.scale;
         for (row, key) in keys.iter_mut().enumerate() {
             *key = factor * half[row] - sums[row] as f32 * scale[row] * unit;
         }
@@ -170,10 +201,9 @@ impl<'a> Blocks<'a> {
     /// Key of a row by its whole code, and how far from it the true key may be; see the `basis` module.
     #[inline]
     pub(crate) fn estimate(&self, query: &CodedQuery, place: u32, sum: i32) -> (f32, f32) {
-        let place = place as usize;
-        let Planes { scale, residual, norm, half, .. } = self.planes;
-        let half = half.get(place).copied().unwrap_or(0.0);
-        RowBound { scale: scale[place], residual: residual[place], norm: norm[place], half }
+        let (block, row) = (place / BLOCK as u32, place as usize % BLOCK);
+        let (BlockBounds { scale, length, half, .. }, whole) = (self.bounds(block), self.whole(block));
+        RowBound { scale: scale[row], residual: whole.residual[row], norm: length[row], half: half[row] }
             .estimate(query, sum)
     }
 }
@@ -354,14 +384,11 @@ pub(super) fn code_screen(
     for (((query, &limit), sums), passed) in queries.iter().zip(limits).zip(sums).zip(passed) {
         *passed = 0;
         for (j, (&block, sums)) in picked.iter().zip(sums).enumerate() {
-            let ([scale, rough, residual, norm], half) = blocks.rows(block);
-            let half = half.unwrap_or(&[0.0; BLOCK]);
+            let BlockBounds { scale, rough, length, half, .. } = blocks.bounds(block);
             let mut out = [0u32; BLOCK];
             for row in 0..BLOCK {
                 let key = half[row] - sums[row] as f32 * scale[row] * query.scale;
-                // What upper halves stand for is at most as long as the row and what they leave out.
-                let length = norm[row] + residual[row] + rough[row];
-                let error = query.by_residual * rough[row] + query.by_norm * length;
+                let error = query.by_residual * rough[row] + query.by_norm * length[row];
                 let base = key - (error + query.by_half * half[row]);
                 out[row] = u32::from((base > limit) & (base < f32::INFINITY));
             }
@@ -386,8 +413,7 @@ pub(super) fn keep_nearest(
     assert_eq!(queries.len(), nearest.len(), "a place for each query");
     for ((query, sums), nearest) in queries.iter().zip(sums).zip(nearest) {
         for (&block, sums) in picked.iter().zip(sums) {
-            let ([scale, ..], half) = blocks.rows(block);
-            let half = half.unwrap_or(&[0.0; BLOCK]);
+            let BlockBounds { scale, half, .. } = blocks.bounds(block);
             for row in 0..BLOCK {
                 let key = half[row] - sums[row] as f32 * scale[row] * query.scale;
                 let smaller = key < nearest.keys[row];

@@ -226,6 +226,7 @@ pub(super) fn prefetch_bytes(bytes: &[u8]) {
 }
 
 /// Ask for every line of a row.
+#[inline]
 pub(super) fn prefetch_row(row: &[f32]) {
     prefetch_lines(row, 16);
 }
@@ -360,6 +361,23 @@ macro_rules! kernels_of {
             }
 
             #[target_feature(enable = $feature)]
+            pub(super) fn code_bases(
+                blocks: &Blocks<'_>,
+                picked: &[u32],
+                live: u64,
+                query: &CodedQuery,
+                sums: &BlockSums,
+                bases: &mut crate::kernels::BlockBases,
+            ) -> f32 {
+                crate::kernels::bases::code_bases(blocks, picked, live, query, sums, bases)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn within(bases: &crate::kernels::BlockBases, limit: f32) -> u64 {
+                crate::kernels::bases::within(bases, limit)
+            }
+
+            #[target_feature(enable = $feature)]
             pub(super) fn code_screen(
                 blocks: &Blocks<'_>,
                 picked: &[u32],
@@ -463,6 +481,14 @@ macro_rules! kernels_of {
                 unsafe { compiled::row_sums(rows, stride, picked, query, sums) }
             },
             whole: None,
+            code_bases: |blocks, picked, live, query, sums, bases| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::code_bases(blocks, picked, live, query, sums, bases) }
+            },
+            within: |bases, limit| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::within(bases, limit) }
+            },
             code_screen: |blocks, picked, queries, limits, sums, passed| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::code_screen(blocks, picked, queries, limits, sums, passed) }

@@ -22,6 +22,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bases;
 mod blocks;
 mod fast;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -44,12 +45,13 @@ use std::sync::OnceLock;
 
 use crate::matrix::Matrix;
 
+pub use bases::{BlockBases, CodeBasesKernel, WithinKernel};
 pub use blocks::{
-    AssembleKernel, BLOCK, BLOCKS, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel, CodedQuery,
-    EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel, WholeKernel,
-    WholeKernels,
+    AssembleKernel, BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel,
+    CodedQuery, EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel,
+    WholeBounds, WholeKernel, WholeKernels, put_bound,
 };
-pub(crate) use blocks::{GROUP, LINE, MAX_DIM, STEP, ZERO};
+pub(crate) use blocks::{GROUP, LINE, MAX_DIM, MOST_AHEAD, STEP, ZERO};
 pub use fast::{
     FAST_GROUP, FAST_TABLE, FAST_WORDS, FastLayout, FastScanKernel, FastScreenKernel, FastSums,
     FastTablesKernel, TABLES_TOGETHER,
@@ -202,6 +204,10 @@ pub struct Kernels {
     pub whole: Option<&'static WholeKernels>,
     /// Which rows pass a limit by the upper halves of their codes.
     pub code_screen: CodeScreenKernel,
+    /// How near rows may be at most.
+    pub code_bases: CodeBasesKernel,
+    /// Which of them pass a limit.
+    pub within: WithinKernel,
     /// Which rows a bitmap names.
     pub members: MembersKernel,
     /// The smallest of many keys.

@@ -25,6 +25,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     row_sums: super::blocks::row_sums,
     whole: None,
     code_screen: super::blocks::code_screen,
+    code_bases: super::bases::code_bases,
+    within: super::bases::within,
     members: super::members,
     nearest_keys: super::nearest::nearest_keys,
     prefetch: |_| (),

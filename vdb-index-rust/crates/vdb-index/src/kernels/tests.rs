@@ -4,8 +4,8 @@
 //! machine that lacks one fails instead of passing on nothing.
 
 use super::{
-    BLOCK, BLOCKS, Best, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, Isa, Kernels, Lanes,
-    NearestRow, PANEL, Panel, Planes,
+    BLOCK, BLOCKS, Best, BlockBounds, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, Isa, Kernels,
+    Lanes, NearestRow, PANEL, Panel, Planes, RowBound, WholeBounds, put_bound,
 };
 use crate::matrix::Matrix;
 use crate::rng::Rng;
@@ -342,9 +342,13 @@ impl Halves {
         Self { bytes, upper, lower }
     }
 
-    fn blocks<'a>(&'a self, groups: usize, numbers: [&'a [f32]; 5]) -> Blocks<'a> {
-        let [scale, rough, residual, norm, half] = numbers;
-        let planes = Planes { upper: &self.upper, lower: &self.lower, scale, rough, residual, norm, half };
+    fn blocks<'a>(
+        &'a self,
+        groups: usize,
+        bounds: &'a [BlockBounds],
+        whole: &'a [WholeBounds],
+    ) -> Blocks<'a> {
+        let planes = Planes { upper: &self.upper, lower: &self.lower, bounds, whole };
         Blocks::new(planes, groups).unwrap()
     }
 
@@ -374,8 +378,9 @@ proptest! {
             .map(|_| CodedQuery::new(&(0..8 * groups).map(|_| code() as i8).collect::<Vec<_>>()))
             .collect();
         let queries: Vec<&CodedQuery> = queries.iter().collect();
-        let numbers = [1.0; 5 * BLOCK];
-        let blocks = halves.blocks(groups, [&numbers, &numbers, &numbers, &numbers, &[]]);
+        let ones = BlockBounds { scale: [1.0; BLOCK], ..BlockBounds::default() };
+        let (bounds, whole) = ([ones; 5], [WholeBounds::default(); 5]);
+        let blocks = halves.blocks(groups, &bounds, &whole);
         let mut expected = vec![[[7; BLOCK]; BLOCKS]; count];
         for (query, sums) in queries.iter().zip(&mut expected) {
             for (&block, sums) in picked.iter().zip(sums) {
@@ -439,10 +444,19 @@ proptest! {
             (0..5 * BLOCK).map(|_| number()).collect()
         };
         let [scale, rough, residual, norm, half] = std::array::from_fn(|_| numbers());
-        let half = if with_half { &half[..] } else { &[] };
+        let half = if with_half { half } else { vec![0.0; 5 * BLOCK] };
+        // A length whose square is infinite is that of a row about which nothing is known.
+        let residual: Vec<f32> =
+            residual.iter().zip(&half).map(|(&left, half)| if half.is_infinite() { f32::INFINITY } else { left }).collect();
+        let (mut bounds, mut whole_bounds) = ([BlockBounds::default(); 5], [WholeBounds::default(); 5]);
+        for place in 0..5 * BLOCK {
+            let bound = RowBound { scale: scale[place], residual: residual[place], norm: norm[place], half: half[place] };
+            let block = place / BLOCK;
+            put_bound(&mut bounds[block], &mut whole_bounds[block], place % BLOCK, bound, rough[place]);
+        }
         let mut code = |n: usize| rng.below(n) as i32;
         let halves = Halves::new(5 * BLOCK, 1, || code(255) - 127);
-        let blocks = halves.blocks(1, [&scale, &rough, &residual, &norm, half]);
+        let blocks = halves.blocks(1, &bounds, &whole_bounds);
         let query = CodedQuery {
             scale: 0.5, by_residual: 2.0, by_norm: 1.5, by_half: if with_half { 0.25 } else { 0.0 },
             ..CodedQuery::new(&[3, -7, 100, 4, 0, -2, 50, -60])
@@ -453,6 +467,15 @@ proptest! {
             for kernels in present() {
                 let mut upper = [u64::MAX];
                 (kernels.code_screen)(&blocks, &picked, &[&query], &[limit], &sums, &mut upper);
+                let live = seed | 1 << 40;
+                let mut bases = [[7.0; BLOCK]; BLOCKS];
+                let least = (kernels.code_bases)(&blocks, &picked, live, &query, &sums[0], &mut bases);
+                let there = live & u64::MAX.checked_shr(64 - 16 * picked.len() as u32).unwrap_or(0);
+                let near = (kernels.within)(&bases, limit);
+                prop_assert_eq!(near & there, upper[0] & there, "{}: bases and screen agree", kernels.isa);
+                prop_assert!(limit == f32::INFINITY || near & !there == 0, "{}: rows that are not live", kernels.isa);
+                let smallest = bases.iter().flatten().copied().fold(f32::MAX, f32::min);
+                prop_assert_eq!(least, smallest, "{}", kernels.isa);
                 let mut whole = [u64::MAX];
                 if let Some(many) = kernels.whole {
                     let mut bytes = Vec::new();
@@ -463,13 +486,15 @@ proptest! {
                 for (j, &block) in picked.iter().enumerate() {
                     for (row, &sum) in sums[0][j].iter().enumerate() {
                         let place = block as usize * BLOCK + row;
-                        let half = half.get(place).copied().unwrap_or(0.0);
+                        let half = half[place];
                         let told = |passed: u64| passed >> (j * BLOCK + row) & 1 == 0;
                         let (product, _) = halves.products(place as u32, &query);
                         let length = norm[place] + residual[place] + rough[place];
                         let mut checks = vec![(upper[0], sum, rough[place], length)];
                         if kernels.whole.is_some() {
-                            checks.push((whole[0], product, residual[place], norm[place]));
+                            // The largest of the block's errors does for all of its rows.
+                            let [residual, length] = whole_bounds[block as usize].most;
+                            checks.push((whole[0], product, residual, length));
                         }
                         for (passed, sum, left, length) in checks {
                             let product = sum as f32 * scale[place] * 0.5;

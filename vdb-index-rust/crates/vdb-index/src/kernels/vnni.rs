@@ -3,22 +3,22 @@
 
 use std::arch::x86_64::{
     __m512i, _CMP_EQ_OQ, _CMP_LT_OQ, _CMP_NGT_UQ, _MM_HINT_T1, _mm_prefetch, _mm_storeu_si128,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
-    _mm512_cvttps_epu32, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_cmplt_epu32_mask, _mm512_mask_i32gather_epi32, _mm512_mask_mov_ps,
-    _mm512_mask_set1_epi32, _mm512_maskz_loadu_epi8, _mm512_maskz_loadu_epi32, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_reduce_add_epi32, _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sllv_epi32,
-    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
-    _mm512_test_epi32_mask,
+    _mm512_add_epi32, _mm512_and_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvttps_epu32,
+    _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_cmplt_epu32_mask, _mm512_mask_i32gather_epi32, _mm512_mask_mov_ps, _mm512_mask_set1_epi32,
+    _mm512_maskz_loadu_epi8, _mm512_maskz_loadu_epi32, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_epi32,
+    _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srli_epi16, _mm512_srli_epi32,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps, _mm512_test_epi32_mask,
 };
 
 use super::blocks::{
-    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, LINE, MIDDLE, NearestRow, STEP, ZERO, check, check_lower,
+    BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodedQuery, LINE, MIDDLE, MOST_AHEAD, NearestRow, STEP,
+    ZERO, check, check_lower,
 };
 use super::fast::{FAST_WORDS, check_tables, step_of};
-use super::generic::prefetch_bytes;
-use super::{Isa, Kernels, avx512, whole};
+use super::generic::{prefetch_bytes, prefetch_row};
+use super::{Isa, Kernels, avx512, bases, whole};
 
 /// Queries side by side.
 const QUERIES: usize = 6;
@@ -51,6 +51,14 @@ pub(super) static KERNELS: Kernels = Kernels {
         // SAFETY: as for `code_sums`.
         unsafe { members(words, rows, slots) }
     },
+    code_bases: |blocks, picked, live, query, sums, bases| {
+        // SAFETY: as for `code_sums`.
+        unsafe { bases::avx512::code_bases(blocks, picked, live, query, sums, bases) }
+    },
+    within: |bases, limit| {
+        // SAFETY: as for `code_sums`.
+        unsafe { bases::avx512::within(bases, limit) }
+    },
     whole: Some(&whole::KERNELS),
     ..avx512::KERNELS
 };
@@ -65,8 +73,12 @@ fn code_sums(
 ) {
     check(blocks, picked, queries, sums);
     if let [query] = queries {
+        let ahead = (AHEAD / (blocks.groups() * LINE).max(1)).clamp(BLOCKS, MOST_AHEAD);
         for (at, &block) in picked.iter().enumerate() {
-            let coming = picked.get(at + AHEAD).or(next.get(at + AHEAD - picked.len().min(at + AHEAD)));
+            let coming = match picked.get(at + ahead) {
+                Some(block) => Some(block),
+                None => next.get(at + ahead - picked.len()),
+            };
             one(blocks, block, coming.copied().unwrap_or(block), query, &mut sums[0][at]);
         }
         return;
@@ -119,11 +131,11 @@ fn keep_nearest(
             (_mm512_loadu_ps(nearest.keys.as_ptr()), _mm512_loadu_si512(nearest.blocks.as_ptr().cast()))
         };
         for (&block, sums) in picked.iter().zip(sums) {
-            let ([scale, ..], half) = blocks.rows(block);
+            let BlockBounds { scale, half, .. } = blocks.bounds(block);
             // SAFETY: 16 values of 4 bytes each.
             let (scale, sums, half) = unsafe {
-                let half = half.map_or(_mm512_setzero_ps(), |half| _mm512_loadu_ps(half.as_ptr()));
-                (_mm512_loadu_ps(scale.as_ptr()), _mm512_loadu_si512(sums.as_ptr().cast()), half)
+                let sums = _mm512_loadu_si512(sums.as_ptr().cast());
+                (_mm512_loadu_ps(scale.as_ptr()), sums, _mm512_loadu_ps(half.as_ptr()))
             };
             let product = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), unit);
             let key = _mm512_sub_ps(half, product);
@@ -217,9 +229,8 @@ fn row_sums(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums
     }
 }
 
-/// Blocks by which one query asks for memory before it reads it: at 384 dimensions 12 KB, what memory brings in half a
-/// microsecond.
-const AHEAD: usize = 4;
+/// Bytes by which one query asks for memory before it reads it: what memory brings in half a microsecond.
+const AHEAD: usize = 12 << 10;
 
 /// One block and one query, which memory bounds: bytes are read in order, and those of `next` are asked for meanwhile, into
 /// the second-level cache, which can wait for more of them at once than the first (measured: lists of 32 rows at 25 GB/s
@@ -227,6 +238,10 @@ const AHEAD: usize = 4;
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn one(blocks: &Blocks<'_>, block: u32, next: u32, query: &CodedQuery, sums: &mut [i32; BLOCK]) {
+    let bounds = blocks.bounds(next);
+    [&bounds.scale, &bounds.rough, &bounds.length, &bounds.half]
+        .into_iter()
+        .for_each(|line| prefetch_row(line));
     let next = blocks.codes(next).as_ptr();
     let nibble = _mm512_set1_epi8(15);
     let mut total = [_mm512_setzero_si512(); 4];
@@ -267,18 +282,24 @@ fn broadcast(four: &[i8; STEP]) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(four.map(|code| code as u8)))
 }
 
-/// The lower halves of rows that lie apart, each asked for while the fourth one before it is worked on.
+/// Bytes of lower halves that are asked for before they are read.
+const LOWER_AHEAD: usize = 1 << 10;
+
+/// The lower halves of rows that lie apart, each asked for some rows before it is worked on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn lower_sums(blocks: &Blocks<'_>, picked: &[u32], query: &CodedQuery, sums: &mut [i32]) {
-    const AHEAD: usize = 4;
     check_lower(blocks, picked, query, sums);
+    let ahead = (LOWER_AHEAD / (blocks.groups() * STEP).max(1)).clamp(4, 16);
+    for &coming in picked.iter().take(ahead) {
+        prefetch_bytes(blocks.lower(coming));
+    }
     let halves = [query.halves[0].as_flattened(), query.halves[1].as_flattened()];
     let (lines, rest) = (halves[0].len() / LINE, halves[0].len() % LINE);
     let masks = [u64::MAX, (1u64 << rest) - 1];
     let nibble = _mm512_set1_epi8(15);
     let start = -(2 * i32::from(ZERO) - MIDDLE) * query.total;
     for (index, (&place, sum)) in picked.iter().zip(sums).enumerate() {
-        if let Some(&coming) = picked.get(index + AHEAD) {
+        if let Some(&coming) = picked.get(index + ahead) {
             prefetch_bytes(blocks.lower(coming));
         }
         let row = blocks.lower(place).as_ptr();
@@ -393,29 +414,21 @@ pub(super) fn code_screen(
         let limit = _mm512_set1_ps(limit);
         *passed = 0;
         for (j, (&block, sums)) in picked.iter().zip(sums).enumerate() {
-            let ([scale, rough, residual, norm], half) = blocks.rows(block);
+            let BlockBounds { scale, rough, length, half, .. } = blocks.bounds(block);
             // SAFETY: each of the arrays has 16 values of 4 bytes.
-            let (scale, rough, residual, norm, sums) = unsafe {
+            let (scale, rough, length, half, sums) = unsafe {
                 (
                     _mm512_loadu_ps(scale.as_ptr()),
                     _mm512_loadu_ps(rough.as_ptr()),
-                    _mm512_loadu_ps(residual.as_ptr()),
-                    _mm512_loadu_ps(norm.as_ptr()),
+                    _mm512_loadu_ps(length.as_ptr()),
+                    _mm512_loadu_ps(half.as_ptr()),
                     _mm512_loadu_si512(sums.as_ptr().cast()),
                 )
             };
             let product = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), unit);
-            // What upper halves stand for is at most as long as the row and what they leave out.
-            let length = _mm512_add_ps(_mm512_add_ps(norm, residual), rough);
             let error = _mm512_fmadd_ps(by_residual, rough, _mm512_mul_ps(by_norm, length));
-            let base = if let Some(half) = half {
-                // SAFETY: 16 values.
-                let half = unsafe { _mm512_loadu_ps(half.as_ptr()) };
-                let error = _mm512_fmadd_ps(by_half, half, error);
-                _mm512_sub_ps(_mm512_sub_ps(half, product), error)
-            } else {
-                _mm512_sub_ps(_mm512_sub_ps(_mm512_setzero_ps(), product), error)
-            };
+            let error = _mm512_fmadd_ps(by_half, half, error);
+            let base = _mm512_sub_ps(_mm512_sub_ps(half, product), error);
             let within = _mm512_cmp_ps_mask::<_CMP_NGT_UQ>(base, limit);
             let unknown = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(base, infinity);
             *passed |= u64::from(within | unknown) << (j * BLOCK);

@@ -6,14 +6,13 @@
 //! ```
 
 use std::arch::x86_64::{
-    __m512i, _CMP_GT_OQ, _CMP_LT_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
-    _mm512_storeu_si512,
+    __m512i, _CMP_LT_OQ, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_si512,
 };
 
 use super::blocks::{
-    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, GROUP, LINE, STEP, WholeKernels, ZERO, check,
+    BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodedQuery, GROUP, LINE, STEP, WholeKernels, ZERO, check,
 };
 
 /// Queries side by side: four blocks by six queries are 24 sums, four registers of codes and a broadcast of 32 registers.
@@ -100,7 +99,9 @@ fn tile<const B: usize, const Q: usize>(
 ) {
     let steps = blocks.groups() * GROUP / STEP;
     let values: [*const [i8; STEP]; Q] = std::array::from_fn(|q| queries[q].codes.as_ptr());
-    let mut total = [[_mm512_setzero_si512(); B]; Q];
+    // Products of codes are wanted, not of bytes: sums begin below zero by what the zeros of codes make.
+    let mut total: [[__m512i; B]; Q] =
+        std::array::from_fn(|q| [_mm512_set1_epi32(-i32::from(ZERO) * queries[q].total); B]);
     for step in 0..steps {
         let mut codes = [_mm512_setzero_si512(); B];
         for (b, codes) in codes.iter_mut().enumerate() {
@@ -116,33 +117,25 @@ fn tile<const B: usize, const Q: usize>(
             }
         }
     }
-    let lowest = _mm512_set1_ps(f32::NEG_INFINITY);
     for (b, &block) in picked.iter().enumerate() {
-        let ([scale, _, residual, norm], half) = blocks.rows(block);
+        let (BlockBounds { scale, half, .. }, most) = (blocks.bounds(block), blocks.whole(block).most);
         // SAFETY: each of the arrays has 16 values of 4 bytes.
-        let (scale, residual, norm, half) = unsafe {
-            let half = half.map_or(_mm512_setzero_ps(), |half| _mm512_loadu_ps(half.as_ptr()));
-            let load = |values: &[f32; BLOCK]| _mm512_loadu_ps(values.as_ptr());
-            (load(scale), load(residual), load(norm), half)
-        };
+        let (scale, half) = unsafe { (_mm512_loadu_ps(scale.as_ptr()), _mm512_loadu_ps(half.as_ptr())) };
         for q in 0..Q {
             let query = queries[q];
-            let start = _mm512_set1_epi32(-2 * i32::from(ZERO) * query.total);
-            let twice: __m512i = _mm512_add_epi32(_mm512_slli_epi32::<1>(total[q][b]), start);
-            let unit = _mm512_mul_ps(scale, _mm512_set1_ps(query.scale));
-            let error = _mm512_fmadd_ps(
-                _mm512_set1_ps(query.by_residual),
-                residual,
-                _mm512_mul_ps(_mm512_set1_ps(query.by_norm), norm),
-            );
-            // The smallest key with its sign turned.
-            let error = _mm512_fmadd_ps(_mm512_set1_ps(query.by_half - 1.0), half, error);
-            let closeness = _mm512_fmadd_ps(_mm512_cvtepi32_ps(twice), unit, error);
-            let far = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(closeness, _mm512_set1_ps(-limits[q]));
-            let known = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(closeness, lowest);
-            let within = !(far & known);
+            // Whole codes leave out so little that one error, the largest of the block, does for its rows. What is no
+            // number, or infinite where that error is, is never below the threshold.
+            let error = query.by_residual.mul_add(most[0], query.by_norm * most[1]);
+            let threshold = _mm512_set1_ps(-(limits[q] + error));
+            // For sums that are twice as large, as everywhere else.
+            let unit = _mm512_mul_ps(scale, _mm512_set1_ps(2.0 * query.scale));
+            // The key with its sign turned, and what half of the squared norm may be off by.
+            let beside = _mm512_mul_ps(half, _mm512_set1_ps(query.by_half - 1.0));
+            let closeness = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[q][b]), unit, beside);
+            let within = !_mm512_cmp_ps_mask::<_CMP_LT_OQ>(closeness, threshold);
             if within != 0 {
                 passed[q] |= u64::from(within) << ((first + b) * BLOCK);
+                let twice = _mm512_slli_epi32::<1>(total[q][b]);
                 // SAFETY: 16 sums of 4 bytes are 64 bytes.
                 unsafe { _mm512_storeu_si512(sums[q][first + b].as_mut_ptr().cast(), twice) };
             }

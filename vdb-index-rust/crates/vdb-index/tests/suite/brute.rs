@@ -60,6 +60,39 @@ fn batches_of_every_width_equal_single_queries() {
 }
 
 #[test]
+fn one_query_that_looks_twice_finds_what_float64_finds() {
+    // More rows than are kept at a time and than a query is on trial for; some are far longer than the others.
+    let mut fixture = Fixture::random(23, 20_000, 16, 2);
+    for row in fixture.rows.chunks_mut(16).step_by(97) {
+        row.iter_mut().for_each(|value| *value *= 30.0);
+    }
+    let queries = fixture.queries.clone();
+    for query in queries.chunks(16) {
+        fixture.queries = query.to_vec();
+        for metric in [Metric::Dot, Metric::Cosine, Metric::L2] {
+            for k in [1, 10] {
+                check(&fixture, k, metric, None, 1);
+                check(&fixture, k, metric, Some(&fixture.filter(k as u64 + 2)), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_codes_say_little_about_do_not_hide_the_nearest() {
+    // One of each 64 rows has a value that dwarfs the others where queries have none: it may be nearer than all, as far as
+    // upper halves tell, and is not.
+    let mut fixture = Fixture::random(29, 6_000, 16, 2);
+    fixture.rows.chunks_mut(16).step_by(64).for_each(|row| row[0] = 1000.0);
+    let queries = fixture.queries.clone();
+    for query in queries.chunks(16) {
+        fixture.queries = query.to_vec();
+        fixture.queries[0] = 0.0;
+        check(&fixture, 10, Metric::Dot, None, 1);
+    }
+}
+
+#[test]
 fn overflow_is_decided_in_float64() {
     // In float32 every key is infinite; in float64 row 2 is closest.
     let rows = [1e30, 0.0, 3e30, 0.0, 3e37, 0.0, 1e37, 0.0f32];

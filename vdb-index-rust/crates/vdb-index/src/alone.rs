@@ -1,0 +1,145 @@
+//! One query over coded rows, the most promising rows first.
+//!
+//! A limit comes down with the near rows that were seen, so that a query which meets rows in the order in which they lie looks
+//! at the lower halves of many that a later limit excludes. What upper halves tell about some thousand rows is therefore kept
+//! until all of them were seen:
+//!
+//! ```text
+//! upper halves     ─▶ the smallest key that each row may have, and the least of each 64 rows
+//! first look           rows below the 4 k-th least: most of the nearest are among them
+//! second look          rows below the limit that these leave
+//! ```
+
+use crate::kernels::{BLOCK, BLOCKS, BlockBases, BlockSums, CodedQuery, MOST_AHEAD};
+use crate::sieve::{Pick, Sieve, bits_of, blocks_of};
+use crate::topk::Candidates;
+
+/// Blocks of which everything is kept until they were all seen: 64 KB.
+const KEPT: usize = 512;
+
+/// Times `k` the groups of 64 rows that the first look goes into: the nearest of so many rows are a limit that is nearly
+/// the last one.
+const FIRST: usize = 4;
+
+/// What is kept of blocks, and room for rows that passed.
+#[derive(Default)]
+pub(crate) struct Alone {
+    sums: Vec<BlockSums>,
+    bases: Vec<BlockBases>,
+    least: Vec<f32>,
+    /// The least again, for the choice of one of them moves them.
+    moved: Vec<f32>,
+    passed: Vec<Passed>,
+    places: Vec<u32>,
+    more: Vec<i32>,
+}
+
+/// A row that upper halves did not exclude.
+#[derive(Clone, Copy)]
+struct Passed {
+    position: u32,
+    sum: i32,
+}
+
+impl Alone {
+    /// Offer the rows of `picks` to one query.
+    pub(crate) fn see(
+        &mut self,
+        sieve: &Sieve<'_>,
+        picks: &[Pick],
+        query: &CodedQuery,
+        candidates: &mut Candidates,
+    ) {
+        for start in (0..picks.len()).step_by(KEPT) {
+            let (kept, next) = picks[start..].split_at(KEPT.min(picks.len() - start));
+            self.see_kept(sieve, kept, next, query, candidates);
+        }
+    }
+
+    fn see_kept(
+        &mut self,
+        sieve: &Sieve<'_>,
+        picks: &[Pick],
+        next: &[Pick],
+        query: &CodedQuery,
+        candidates: &mut Candidates,
+    ) {
+        let count = picks.len().div_ceil(BLOCKS);
+        if self.sums.len() < count {
+            self.sums.resize(count, BlockSums::default());
+            self.bases.resize(count, BlockBases::default());
+        }
+        self.least.clear();
+        for (at, group) in picks.chunks(BLOCKS).enumerate() {
+            let (picked, count) = blocks_of::<BLOCKS>(group);
+            let rest = picks.get((at + 1) * BLOCKS..).unwrap_or_default();
+            let (mut following, mut coming) = blocks_of::<MOST_AHEAD>(rest);
+            for pick in next.iter().take(MOST_AHEAD - coming) {
+                following[coming] = pick.block;
+                coming += 1;
+            }
+            let live = group.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));
+            let (picked, sums) = (&picked[..count], &mut self.sums[at..=at]);
+            (sieve.kernels.code_sums)(&sieve.blocks, picked, &following[..coming], &[query], sums);
+            let bases = &mut self.bases[at];
+            self.least.push((sieve.kernels.code_bases)(&sieve.blocks, picked, live, query, &sums[0], bases));
+        }
+        let limit = candidates.limit();
+        let bar = self.bar(candidates.k(), limit);
+        self.offer(sieve, picks, query, candidates, (f32::NEG_INFINITY, bar));
+        if bar < limit {
+            candidates.settle();
+            self.offer(sieve, picks, query, candidates, (bar, candidates.limit()));
+        }
+    }
+
+    /// Some times `k` rows are at or below this, unless the limit is below it.
+    fn bar(&mut self, k: usize, limit: f32) -> f32 {
+        let wanted = FIRST * k;
+        if wanted >= self.least.len() {
+            return limit;
+        }
+        self.moved.clone_from(&self.least);
+        let (_, &mut bar, _) = self.moved.select_nth_unstable_by(wanted - 1, f32::total_cmp);
+        if bar < limit { bar } else { limit }
+    }
+
+    /// Offer the live rows whose smallest possible key is above `done` and not above `limit`; from minus infinity on, all that
+    /// are not.
+    fn offer(
+        &mut self,
+        sieve: &Sieve<'_>,
+        picks: &[Pick],
+        query: &CodedQuery,
+        candidates: &mut Candidates,
+        (done, limit): (f32, f32),
+    ) {
+        let Self { sums, bases, least, passed, places, more, .. } = self;
+        passed.clear();
+        places.clear();
+        for (at, (group, &least)) in picks.chunks(BLOCKS).zip(least.iter()).enumerate() {
+            if least > limit {
+                continue;
+            }
+            let mut rows = (sieve.kernels.within)(&bases[at], limit);
+            if done > f32::NEG_INFINITY {
+                rows &= !(sieve.kernels.within)(&bases[at], done);
+            }
+            let live = group.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));
+            for (block, row) in bits_of(rows & live) {
+                places.push(group[block].block * BLOCK as u32 + row as u32);
+                passed.push(Passed { position: group[block].start + row as u32, sum: sums[at][block][row] });
+            }
+        }
+        more.clear();
+        more.resize(places.len(), 0);
+        (sieve.kernels.lower_sums)(&sieve.blocks, places, query, more);
+        for ((row, &place), &more) in passed.iter().zip(places.iter()).zip(more.iter()) {
+            let (key, error) = sieve.blocks.estimate(query, place, row.sum + more);
+            // Slots are looked up for the few that are kept: they lie in no cache.
+            if candidates.admits(key, error) {
+                candidates.offer(key, error, sieve.slot(row.position));
+            }
+        }
+    }
+}
