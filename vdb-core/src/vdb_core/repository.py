@@ -157,7 +157,7 @@ class InMemoryLibraryRepository:
             if state.active is not None:
                 state.active.index.close()
                 state.active = None
-            self._storage.remove(library_id, position)
+            self._storage.remove_deleted(library_id, position)
             return
         for block in state.delta[-1:]:
             block.index_metadata()

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path("./data")
     """Where libraries are kept."""
 
+    durability: Literal["fsync", "os", "none"] = "fsync"
+    """What a write has reached when it is answered: ``fsync`` the disk, ``os`` the operating system, ``none`` memory."""
+
     api_key: SecretStr | None = None
     """May do everything. Without it nobody is asked for a key."""
 
@@ -164,6 +167,7 @@ class Settings(BaseSettings):
 
         return EngineSettings(
             data_dir=None if in_memory else self.data_dir,
+            durability=self.durability,
             embedder=self.embedder,
             build_threads=self.build_threads,
             search_threads=self.search_threads,

@@ -27,7 +27,7 @@ from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.memory import forget_pages, release_memory
 from vdb_core.engine.state import ActiveIndex
 from vdb_core.engine.storage import missing_type_warning
-from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound
+from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound, StorageReadOnly
 
 if TYPE_CHECKING:
     from vdb_core.engine.committer import Committer
@@ -107,9 +107,11 @@ class Builder:
         Raises:
             BuildInProgress: the library has a build that somebody asked for.
             LibraryNotFound: the library is being deleted.
+            StorageReadOnly: the storage failed, and nothing is written until a restart.
         """
         if self._closed:
             raise EngineClosed("The engine is closed.")
+        self._storage.trouble.check()
         with entry.build_lock:
             if entry.closing:
                 raise LibraryNotFound(f"Library {entry.id!r} is being deleted.")
@@ -166,7 +168,7 @@ class Builder:
                 index_type=state.info["index_type"],
                 index_params=dict(state.info["index_params"]),
             )
-        except (BuildInProgress, EngineClosed, LibraryNotFound):
+        except (BuildInProgress, EngineClosed, LibraryNotFound, StorageReadOnly):
             return
 
     def close(self) -> None:
@@ -198,6 +200,7 @@ class Builder:
             self._release(job, entry, state)
             job.finish("cancelled")
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the job says so
+            self._storage.trouble.report(error)
             _log.exception("job %s (%s of library %r) failed", job.id, job.kind, entry.id)
             self._failed_at[entry.id] = state.delta_rows + (0 if state.base is None else state.base.rows)
             self._release(job, entry, state)

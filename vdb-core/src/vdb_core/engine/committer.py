@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast, final
 
 from vdb_core.engine.overlay import NeedsPublishError, Overlay
+from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import EngineClosed, VdbError, WriteQueueFull
 from vdb_core.persistence import JournalEntry
 
@@ -85,6 +86,8 @@ class Committer:
         journal: Journal | None,
         *,
         max_pending: int,
+        trouble: Trouble | None = None,
+        position: int = 0,
         published: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Start the thread.
@@ -93,17 +96,20 @@ class Committer:
             target: finds and changes libraries.
             journal: makes writes durable; none keeps everything in memory.
             max_pending: writes that may wait; one more is ``WriteQueueFull``.
+            trouble: is told of what the journal fails with, and then refuses every write.
+            position: the last position that was given, from which to count where there is no journal.
             published: called with a library's id after a write to it became visible; must not block.
         """
         self._target = target
         self._journal = journal
         self._max_pending = max_pending
         self._published = published
+        self._trouble = Trouble(journal) if trouble is None else trouble
         self._queue: queue.SimpleQueue[_Write | _Call | None] = queue.SimpleQueue()
         self._pending = 0
         self._lock = threading.Lock()
         self._closed = False
-        self.position = 0
+        self.position = position
         self._thread = threading.Thread(target=self._run, name="vdb-committer", daemon=True)
         self._thread.start()
 
@@ -123,8 +129,10 @@ class Committer:
 
         Raises:
             WriteQueueFull: too many writes are waiting.
+            StorageReadOnly: the storage failed, and nothing is written until a restart.
             EngineClosed: the engine was closed.
         """
+        self._trouble.check()
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
@@ -223,8 +231,10 @@ class Committer:
 
     def _journal_and_publish(self, prepared: list[tuple[_Write, Plan[object]]]) -> None:
         try:
+            self._trouble.check()
             position = self._append(prepared)
         except Exception as error:  # noqa: BLE001 - nothing of the group is durable, so nothing of it may be seen
+            self._trouble.report_append(error)
             for write, _ in prepared:
                 _refuse(write, error)
             return

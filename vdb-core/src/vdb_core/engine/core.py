@@ -12,15 +12,18 @@ from vdb_core.engine.committer import Committer
 from vdb_core.engine.exact import ExactKernel
 from vdb_core.engine.jobs import JobRegistry
 from vdb_core.engine.storage import Storage
+from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import OperatorError, ValidationFailed
 from vdb_core.persistence import lock_directory
 from vdb_core.repository import InMemoryLibraryRepository
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from vdb_core.persistence import DirectoryLock, Embedder, Journal, SnapshotStore
-    from vdb_core.plugins import PluginManager
+    from vdb_core.plugins import JournalType, PluginManager
     from vdb_core.repository import Entry
-    from vdb_core.services.settings import EngineSettings
+    from vdb_core.services.settings import Durability, EngineSettings
 
 __all__ = ["Engine"]
 
@@ -42,7 +45,8 @@ class Engine:
         self._embedder_lock = threading.Lock()
         self._directory_lock: DirectoryLock | None = None
         store, journal = self._open_storage()
-        self.storage = Storage(plugins, store, journal)
+        self.trouble = Trouble(journal)
+        self.storage = Storage(plugins, store, journal, self.trouble)
         self.builder = Builder(
             plugins=plugins,
             storage=self.storage,
@@ -53,8 +57,10 @@ class Engine:
         self.repository = InMemoryLibraryRepository(self.storage, loaded=self.builder.rebuild)
         self.committer = Committer(
             self.repository,
-            journal,
+            None if settings.durability == "none" else journal,
             max_pending=settings.limits.max_pending_writes,
+            trouble=self.trouble,
+            position=0 if journal is None else journal.position,
             published=self._published,
         )
         self.builder.attach(self.committer)
@@ -76,11 +82,27 @@ class Engine:
         self._directory_lock = lock_directory(settings.data_dir)
         try:
             store = store_type.open(str(settings.data_dir), store_type.params())
-            journal = journal_type.open(str(settings.data_dir), journal_type.params())
+            journal = journal_type.open(str(settings.data_dir), self._journal_params(journal_type))
         except BaseException:
             self._directory_lock.release()
             raise
         return store, journal
+
+    def _journal_params(self, kind: JournalType) -> BaseModel:
+        """Settings of a journal; one that has a parameter ``durability`` is told of the engine's."""
+        level = self.settings.durability
+        if "durability" not in kind.params.model_fields:
+            if level == "os":
+                raise OperatorError(
+                    f"Journal {kind.name!r} knows no durability but its own; expected fsync or none, received os."
+                )
+            return kind.params()
+        return kind.params.model_validate({"durability": "fsync" if level == "none" else level})
+
+    @property
+    def durability(self) -> Durability:
+        """What a write has reached when it is acknowledged."""
+        return "none" if self.settings.data_dir is None else self.settings.durability
 
     def _published(self, library_id: str) -> None:
         entry = self.repository.find(library_id)

@@ -22,7 +22,8 @@ from vdb_core.engine.memory import forget_pages
 from vdb_core.engine.operations import PutLibrary, decode
 from vdb_core.engine.records import RecordFile
 from vdb_core.engine.state import ActiveIndex, LibraryState
-from vdb_core.errors import SnapshotDamaged
+from vdb_core.engine.trouble import Trouble
+from vdb_core.errors import SnapshotDamaged, StorageFailed
 from vdb_core.filters import MetadataIndex
 from vdb_core.persistence import SnapshotParts
 
@@ -58,8 +59,15 @@ class Written:
 class Storage:
     """Reads and writes libraries; without a store and a journal nothing outlives the process."""
 
-    def __init__(self, plugins: PluginManager, store: SnapshotStore | None, journal: Journal | None) -> None:
+    def __init__(
+        self,
+        plugins: PluginManager,
+        store: SnapshotStore | None,
+        journal: Journal | None,
+        trouble: Trouble | None = None,
+    ) -> None:
         self._plugins = plugins
+        self.trouble = Trouble(journal) if trouble is None else trouble
         self._store = store
         self._journal = journal
         self._align_journal()
@@ -81,7 +89,10 @@ class Storage:
                 _log.warning("%s", error)  # said again, and acted upon, when the library is touched
         if last > self._journal.position:
             _log.error(
-                "the journal ends at %d and snapshots at %d: it was lost", self._journal.position, last
+                "the journal ends at %d and snapshots at %d: it was lost, or did not get what was written with "
+                "durability none",
+                self._journal.position,
+                last,
             )
             self._journal.advance_to(last)
 
@@ -123,7 +134,7 @@ class Storage:
                     operation.apply(state)
                 state.journal_position = position
                 if state.removed:
-                    self.remove(library_id, position)
+                    self.remove_deleted(library_id, position)
                     state = None
         if state is None and reasons:
             raise SnapshotDamaged(f"Library {library_id!r} cannot be opened: {'; '.join(reasons)}.")
@@ -140,7 +151,13 @@ class Storage:
             except SnapshotDamaged as error:
                 reason = str(error)
                 _log.error("snapshot %d of library %r is damaged: %s", generation, library_id, reason)
-                self._store.quarantine(library_id, generation, reason)
+                try:
+                    self._store.quarantine(library_id, generation, reason)
+                except StorageFailed as problem:
+                    self.trouble.report(problem)
+                    _log.error(
+                        "snapshot %d of %r could not be set aside: %s", generation, library_id, problem
+                    )
                 reasons.append(f"snapshot {generation}: {reason}")
                 continue
             state.generation = generation
@@ -255,9 +272,14 @@ class Storage:
             reuse: the generation whose row files hold exactly this base, none where there is none.
             same_documents: the documents did not change since that generation either.
             save_index: writes the index into a directory, none where there is no index.
+
+        Raises:
+            StorageReadOnly: the storage failed before, and nothing is written until a restart.
+            StorageFailed: it could not be written; nothing of it is there.
         """
         if self._store is None:
             return None
+        self.trouble.check()
         info = view.info.copy()
         info["index_type"] = index_type
         info["index_params"] = index_params
@@ -301,7 +323,11 @@ class Storage:
             unchanged=frozenset(unchanged),
             base_generation=reuse,
         )
-        self._store.write(info["id"], generation, parts)
+        try:
+            self._store.write(info["id"], generation, parts)
+        except Exception as error:
+            self.trouble.report(error)
+            raise
         snapshot = self._store.read(info["id"], generation)
         mapped: Block | None = None
         if base is not None:
@@ -324,7 +350,7 @@ class Storage:
 
     def forget_before(self, state: LibraryState) -> None:
         """Keep the two newest generations, and of the journal what came after the older of them."""
-        if self._store is None:
+        if self._store is None or self.trouble.reason is not None:
             return
         library_id = state.info["id"]
         kept = sorted(state.generation_positions)[-2:]
@@ -349,6 +375,14 @@ class Storage:
             self._store.delete(library_id)
         if self._journal is not None:
             self._journal.trim(library_id, _LAST_POSITION if position is None else position)
+
+    def remove_deleted(self, library_id: str, position: int) -> None:
+        """Remove what is kept of a library whose deletion is durable; what cannot be removed now is by a restart."""
+        try:
+            self.remove(library_id, position)
+        except StorageFailed as error:
+            self.trouble.report(error)
+            _log.error("library %r is deleted, and its files are not removed yet: %s", library_id, error)
 
     def close(self) -> None:
         """Close the store and the journal."""
