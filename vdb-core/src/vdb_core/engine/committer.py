@@ -109,6 +109,7 @@ class Committer:
         self._pending = 0
         self._lock = threading.Lock()
         self._closed = False
+        self._finishing = False
         self.position = position
         self._thread = threading.Thread(target=self._run, name="vdb-committer", daemon=True)
         self._thread.start()
@@ -135,7 +136,7 @@ class Committer:
         self._trouble.check()
         future: Future[T] = Future()
         with self._lock:
-            if self._closed:
+            if self._closed or self._finishing:
                 raise EngineClosed("The engine is closed; open it again to write.")
             if self._pending >= self._max_pending:
                 raise WriteQueueFull(
@@ -154,6 +155,14 @@ class Committer:
                 raise EngineClosed("The engine is closed.")
             self._queue.put(_Call(run, cast("Future[object]", future)))
         return future
+
+    def finish(self) -> None:
+        """Take no more writes, and finish those that are queued; calls are still taken."""
+        with self._lock:
+            self._finishing = True
+            if self._closed:
+                return
+        _ = self.call(lambda: None).result()
 
     def close(self) -> None:
         """Finish what is queued and end the thread. Idempotent."""

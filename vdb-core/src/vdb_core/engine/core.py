@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.builder import Builder
+from vdb_core.engine.checkpoints import Checkpointer
 from vdb_core.engine.committer import Committer
 from vdb_core.engine.exact import ExactKernel
 from vdb_core.engine.jobs import JobRegistry
@@ -64,6 +65,16 @@ class Engine:
             published=self._published,
         )
         self.builder.attach(self.committer)
+        self.checkpoints: Checkpointer | None = None
+        if store is not None:
+            self.checkpoints = Checkpointer(
+                self.repository,
+                self.builder,
+                max_bytes=settings.checkpoint_bytes,
+                max_age_s=settings.checkpoint_age_s,
+                journaled=settings.durability != "none",
+            )
+        self._journal = journal
         self._closed = False
 
     def _open_storage(self) -> tuple[SnapshotStore | None, Journal | None]:
@@ -135,12 +146,18 @@ class Engine:
         return self.repository.get(library_id)
 
     def close(self) -> None:
-        """Stop builds, finish the queued writes, release the data directory. Idempotent."""
+        """Finish the queued writes, stop builds, make a last checkpoint, release the data directory. Idempotent."""
         if self._closed:
             return
         self._closed = True
+        self.committer.finish()
+        self.builder.cancel_all()
+        if self.checkpoints is not None:
+            self.checkpoints.close(self.settings.checkpoint_on_close_s)
         self.builder.close()
         self.committer.close()
+        if self.durability == "none" and self._journal is not None and self.trouble.reason is None:
+            self._journal.advance_to(self.committer.position)
         for entry in self.repository.loaded():
             state = entry.state
             if state is None:

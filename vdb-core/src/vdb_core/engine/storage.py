@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, cast, final
 
 import numpy as np
@@ -21,20 +22,22 @@ from vdb_core.engine.documents import DocumentTable
 from vdb_core.engine.memory import forget_pages
 from vdb_core.engine.operations import PutLibrary, decode
 from vdb_core.engine.records import RecordFile
+from vdb_core.engine.recovery import Progress, check_order
 from vdb_core.engine.state import ActiveIndex, LibraryState
 from vdb_core.engine.trouble import Trouble
-from vdb_core.errors import SnapshotDamaged, StorageFailed
+from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed
 from vdb_core.filters import MetadataIndex
 from vdb_core.persistence import SnapshotParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from vdb_core.engine.chunk_ids import PackedIds
     from vdb_core.engine.state import LibraryInfo, View
+    from vdb_core.errors import VdbError
     from vdb_core.persistence import Journal, SnapshotStore, StoredSnapshot
     from vdb_core.plugins import PluginManager
 
@@ -42,6 +45,7 @@ __all__ = ["Storage", "Written", "missing_type_warning"]
 
 _log = logging.getLogger(__name__)
 _LAST_POSITION = 2**63 - 1
+_PAIRS = 4_096
 _ROW_PARTS = ("vectors", "norms", "ids", "id_map", "metadata", "meta_index")
 
 
@@ -53,6 +57,21 @@ class Written:
     generation: int
     base: Block | None
     index_directory: Path | None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Damaged:
+    """A generation that cannot be opened."""
+
+    generation: int
+    reason: str
+    revision: int
+    """Of the library, when it was written: what takes its place must come as far."""
+
+
+def _reasons(damaged: Sequence[_Damaged]) -> str:
+    return "; ".join(f"snapshot {one.generation}: {one.reason}" for one in damaged)
 
 
 @final
@@ -70,6 +89,8 @@ class Storage:
         self.trouble = Trouble(journal) if trouble is None else trouble
         self._store = store
         self._journal = journal
+        self.suspects: dict[str, VdbError] = {}
+        """Libraries of which it was seen at once that they cannot be opened; the others are looked at when touched."""
         self._align_journal()
 
     def _align_journal(self) -> None:
@@ -85,8 +106,10 @@ class Storage:
                 for generation in self._store.generations(library_id):
                     position = self._store.header(library_id, generation)["journal_position"]
                     last = max(last, cast("int", position))
-            except SnapshotDamaged as error:
-                _log.warning("%s", error)  # said again, and acted upon, when the library is touched
+            except (SnapshotDamaged, FormatUnsupported, StorageFailed) as error:
+                # The others are served; said again, and acted upon, when the library is touched.
+                _log.error("library %r is unavailable: %s", library_id, error)
+                self.suspects[library_id] = error
         if last > self._journal.position:
             _log.error(
                 "the journal ends at %d and snapshots at %d: it was lost, or did not get what was written with "
@@ -117,33 +140,55 @@ class Storage:
         Raises:
             SnapshotDamaged: no snapshot is sound and the journal does not reach back to the beginning.
         """
-        state, reasons = self._load_snapshot(library_id)
+        state, damaged = self._load_snapshot(library_id)
         if self._journal is not None:
-            after = 0 if state is None else state.journal_position
-            for position, entry in self._journal.replay(library_id, after):
-                operation = decode(entry)
-                if isinstance(operation, PutLibrary) and operation.created:
-                    state = LibraryState(info=operation.info)
-                elif state is None:
-                    raise SnapshotDamaged(
-                        f"Library {library_id!r} cannot be opened: the journal begins after its creation, and "
-                        f"no snapshot is sound ({'; '.join(reasons) or 'there is none'}). See _quarantine/."
-                    )
-                else:
-                    operation.stage(state)
-                    operation.apply(state)
-                state.journal_position = position
-                if state.removed:
-                    self.remove_deleted(library_id, position)
-                    state = None
-        if state is None and reasons:
-            raise SnapshotDamaged(f"Library {library_id!r} cannot be opened: {'; '.join(reasons)}.")
+            state, damaged = self._replay(library_id, state, damaged, self._journal)
+        if state is None and damaged:
+            raise SnapshotDamaged(f"Library {library_id!r} cannot be opened: {_reasons(damaged)}.")
+        if state is not None:
+            newest = max((one.revision for one in damaged), default=0)
+            if state.info["revision"] < newest:
+                raise SnapshotDamaged(
+                    f"Library {library_id!r} cannot be opened: {_reasons(damaged)}; an older one with the journal comes "
+                    f"to revision {state.info['revision']} only, and that one had {newest}. Restore an export, or move "
+                    f"the damaged generation away to go on without what only it holds."
+                )
+            for one in damaged:
+                self._set_aside(library_id, one)
         return state
 
-    def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[str]]:
+    def _replay(
+        self, library_id: str, state: LibraryState | None, damaged: list[_Damaged], journal: Journal
+    ) -> tuple[LibraryState | None, list[_Damaged]]:
+        """Apply what the journal has after a snapshot; of what was damaged, give what still counts."""
+        progress = Progress(library_id)
+        for position, entry in journal.replay(library_id, 0 if state is None else state.journal_position):
+            operation = decode(entry)
+            if isinstance(operation, PutLibrary) and operation.created:
+                state = LibraryState(info=operation.info)
+            elif state is None:
+                raise SnapshotDamaged(
+                    f"Library {library_id!r} cannot be opened: the journal begins after its creation, and "
+                    f"no snapshot is sound ({_reasons(damaged) or 'there is none'}). See _quarantine/."
+                )
+            else:
+                check_order(state, operation, position)
+                operation.stage(state)
+                operation.apply(state)
+            state.count_unsaved(operation.size)
+            state.journal_position = position
+            progress.count(operation)
+            if state.removed:
+                self.remove_deleted(library_id, position)
+                state, damaged = None, []
+        progress.end()
+        return state, damaged
+
+    def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[_Damaged]]:
+        """Open the newest sound generation; and tell of the newer ones, which are left where they are."""
         if self._store is None:
             return None, []
-        reasons: list[str] = []
+        damaged: list[_Damaged] = []
         generations = list(self._store.generations(library_id))
         for generation in reversed(generations):
             try:
@@ -151,22 +196,27 @@ class Storage:
             except SnapshotDamaged as error:
                 reason = str(error)
                 _log.error("snapshot %d of library %r is damaged: %s", generation, library_id, reason)
-                try:
-                    self._store.quarantine(library_id, generation, reason)
-                except StorageFailed as problem:
-                    self.trouble.report(problem)
-                    _log.error(
-                        "snapshot %d of %r could not be set aside: %s", generation, library_id, problem
-                    )
-                reasons.append(f"snapshot {generation}: {reason}")
+                header = self._store.header(library_id, generation)
+                revision = cast("LibraryInfo", header["library"])["revision"]
+                damaged.append(_Damaged(generation=generation, reason=reason, revision=revision))
                 continue
-            state.generation = generation
+            state.generation = max(generations)
             for kept in generations:
                 if kept <= generation:
                     header = self._store.header(library_id, kept)
                     state.generation_positions[kept] = cast("int", header["journal_position"])
-            return state, reasons
-        return None, reasons
+            return state, damaged
+        return None, damaged
+
+    def _set_aside(self, library_id: str, damaged: _Damaged) -> None:
+        """Move a generation to quarantine, once another one has taken its place."""
+        if self._store is None:
+            return
+        try:
+            self._store.quarantine(library_id, damaged.generation, damaged.reason)
+        except StorageFailed as error:
+            self.trouble.report(error)
+            _log.error("snapshot %d of %r could not be set aside: %s", damaged.generation, library_id, error)
 
     def _open(self, snapshot: StoredSnapshot) -> LibraryState:
         """Make a state of a verified generation."""
@@ -187,7 +237,7 @@ class Storage:
                 snapshot_documents_version=0,
                 base_generation=snapshot.generation,
             )
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OSError) as error:
             raise SnapshotDamaged(
                 f"its files contradict each other ({type(error).__name__}: {error})"
             ) from error
@@ -399,15 +449,21 @@ def _id_pairs(base: Block) -> Iterator[bytes]:
 
 def _read_names(pairs: Iterable[bytes], ids: NDArray[np.int64]) -> PackedIds:
     """Read what ``_id_pairs`` wrote; raises ``ValueError`` where it does not name every row once, in their order."""
-    names, row = PackedIdsMaker(), 0
-    for pair in pairs:
-        chunk_id, internal = cast("tuple[object, object]", orjson.loads(pair))
-        if not isinstance(chunk_id, str) or row >= len(ids) or internal != ids[row]:
+    names, row, rest = PackedIdsMaker(), 0, iter(pairs)
+    # Parsed some thousand at a time: a call for each is most of what opening a library takes.
+    while some := list(islice(rest, _PAIRS)):
+        parsed = cast("list[tuple[object, object]]", orjson.loads(b"[%b]" % b",".join(some)))
+        chunk_ids = [chunk_id for chunk_id, _ in parsed]
+        internal = [number for _, number in parsed]
+        if (
+            not all(isinstance(one, str) for one in chunk_ids)
+            or internal != ids[row : row + len(parsed)].tolist()
+        ):
             raise ValueError(
-                f"id_map.json says that {chunk_id!r} is the row {internal}, which is not the next of ids.npy"
+                f"id_map.json does not name the rows of ids.npy from row {row} on, in their order"
             )
-        names.add([chunk_id])
-        row += 1
+        names.add(cast("list[str]", chunk_ids))
+        row += len(parsed)
     if row != len(ids):
         raise ValueError(f"id_map.json names {row} chunks; expected {len(ids)}")
     return names.make()

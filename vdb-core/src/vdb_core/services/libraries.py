@@ -24,7 +24,15 @@ from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
 from vdb_core.engine.state import LibraryInfo
-from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, SnapshotDamaged, ValidationFailed, VdbError
+from vdb_core.errors import (
+    AlreadyExists,
+    Fault,
+    LibraryNotFound,
+    OperatorError,
+    SnapshotDamaged,
+    ValidationFailed,
+    VdbError,
+)
 from vdb_core.indexes import METRICS, bitmap
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import (
@@ -190,7 +198,7 @@ class LibraryService(ChunkOperations):
         for one in chosen:
             try:
                 items.append(self.get(one))
-            except (LibraryNotFound, SnapshotDamaged):
+            except (LibraryNotFound, OperatorError):
                 continue  # deleted since the ids were read, or named by the health report
         more = begin + limit < len(ids)
         return Page(items=items, next_cursor=encode_cursor("libraries", chosen[-1]) if more else None)

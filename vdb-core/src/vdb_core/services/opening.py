@@ -50,6 +50,7 @@ class Services:
             report.name for report in self.plugins.reports() if report.state not in {"loaded", "disabled"}
         ]
         engine = self._engine
+        damaged = engine.repository.damaged()
         return {
             "ready": True,
             "durability": engine.durability,
@@ -57,7 +58,8 @@ class Services:
             "libraries": len(self._engine.repository.ids()),
             "pending_writes": self._engine.committer.pending,
             "failed_plugins": failed,
-            "damaged_libraries": self._engine.repository.damaged(),
+            "damaged_libraries": sorted(damaged),
+            "unavailable": damaged,
         }
 
     def statistics(self) -> dict[str, float]:
