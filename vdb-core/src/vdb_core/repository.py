@@ -38,6 +38,13 @@ class Entry:
         self.closing = False
         """The library is about to be deleted: no build may begin; guarded by ``build_lock``."""
 
+    def readable(self) -> LibraryState:
+        """The state, for a read. Call under the read lock; raises ``LibraryNotFound`` where it was deleted meanwhile."""
+        state = self.state
+        if state is None or state.removed:
+            raise LibraryNotFound(f"No library has the id {self.id!r}.")
+        return state
+
 
 @final
 class InMemoryLibraryRepository:

@@ -217,8 +217,14 @@ class Committer:
         """Commit a prefix of the writes; returns those that need it to be published before they can be prepared."""
         overlays: dict[str, Overlay] = {}
         prepared: list[tuple[_Write, Plan[object]]] = []
+        refused: list[tuple[_Write, Exception]] = []
         rest: list[_Write] = []
+        spelled: dict[str, str] = {}
         for at, write in enumerate(writes):
+            if spelled.setdefault(write.library_id.casefold(), write.library_id) != write.library_id:
+                # Ids are unique without regard to case: whether this one is taken shows once the other is there.
+                rest = writes[at:]
+                break
             try:
                 overlay = overlays.get(write.library_id)
                 if overlay is None:
@@ -229,16 +235,20 @@ class Committer:
                 rest = writes[at:]
                 break
             except Exception as error:  # noqa: BLE001 - whatever a write raises is its caller's to see, and nobody else's
-                _refuse(write, error)
+                refused.append((write, error))
                 continue
             for operation in plan.operations:
                 overlay.add(operation)
             prepared.append((write, plan))
-        if prepared:
-            self._journal_and_publish(prepared)
+        failure = self._journal_and_publish(prepared) if prepared else None
+        # A refusal tells of the writes before it in the group, so nobody may hear it before those are durable and
+        # visible; where they fail, its reason may never have been true.
+        for write, error in refused:
+            _refuse(write, failure or error)
         return rest
 
-    def _journal_and_publish(self, prepared: list[tuple[_Write, Plan[object]]]) -> None:
+    def _journal_and_publish(self, prepared: list[tuple[_Write, Plan[object]]]) -> Exception | None:
+        """Make a group durable, then visible, and answer it; returns the error where it is neither."""
         try:
             self._trouble.check()
             position = self._append(prepared)
@@ -246,7 +256,7 @@ class Committer:
             self._trouble.report_append(error)
             for write, _ in prepared:
                 _refuse(write, error)
-            return
+            return error
         for write, plan in prepared:
             try:
                 position += len(plan.operations)
@@ -258,6 +268,7 @@ class Committer:
                 write.future.set_exception(error)
         for library_id in {write.library_id for write, plan in prepared if plan.operations}:
             self._published(library_id)
+        return None
 
     def _append(self, prepared: list[tuple[_Write, Plan[object]]]) -> int:
         """Make the operations durable; returns the position before the first of them."""

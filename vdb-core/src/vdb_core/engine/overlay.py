@@ -92,7 +92,12 @@ class Overlay:
 
     @property
     def published(self) -> LibraryState:
-        """The state, where it is all there is; otherwise the group must be published first."""
+        """The state, where it is all there is; otherwise the group must be published first.
+
+        Raises ``LibraryNotFound``: publishing would not bring back a library that was deleted, and waiting for it
+        would never end.
+        """
+        _ = self.info
         if self._upserts or self._known or self._documents or self.state is None:
             raise NeedsPublishError
         return self.state

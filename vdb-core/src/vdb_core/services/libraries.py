@@ -183,9 +183,7 @@ class LibraryService(ChunkOperations):
         """Read a library; raises ``LibraryNotFound``."""
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            if entry.state is None or entry.state.removed:
-                raise LibraryNotFound(f"No library has the id {library_id!r}.")
-            return library_of(entry.state)
+            return library_of(entry.readable())
 
     def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[Library]:
         """List libraries in the order of their ids."""
@@ -260,8 +258,10 @@ class LibraryService(ChunkOperations):
             if error is None:
                 done.set_result(None)
                 return
-            with entry.build_lock:
-                entry.closing = False
+            if not isinstance(error, LibraryNotFound):
+                # Somebody else deleted it: what is left of it must never be built.
+                with entry.build_lock:
+                    entry.closing = False
             done.set_exception(error)
 
         def submit(_: object = None) -> None:
@@ -285,7 +285,7 @@ class LibraryService(ChunkOperations):
         """Take a consistent view of a library that can be read while writes go on."""
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            state = cast("LibraryState", entry.state)
+            state = entry.readable()
             view = state.view()
             library = library_of(state).to_json()
         return Export(
