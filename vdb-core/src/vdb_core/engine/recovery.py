@@ -10,31 +10,32 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, final
 
-from vdb_core.engine.operations import PutLibrary, RemoveLibrary, Upsert
+from vdb_core.engine.operations import PutLibrary, Upsert
 from vdb_core.errors import SnapshotDamaged
 
 if TYPE_CHECKING:
-    from vdb_core.engine.operations import Operation
+    from vdb_core.engine.operations import Operation, PutDocuments, Remove
     from vdb_core.engine.state import LibraryState
 
-__all__ = ["Progress", "check_order"]
+__all__ = ["Progress", "gap_before"]
 
 _log = logging.getLogger(__name__)
 _SAY_EVERY_S: Final = 2.0
 
 
-def check_order(state: LibraryState, operation: Operation, position: int) -> None:
-    """Raise ``SnapshotDamaged`` where an operation does not follow what the state has."""
-    if isinstance(operation, RemoveLibrary):
-        return
+def gap_before(
+    state: LibraryState, operation: PutLibrary | PutDocuments | Upsert | Remove, position: int
+) -> SnapshotDamaged | None:
+    """Say that an operation does not follow what the state has; none where it does."""
     revision = operation.info["revision"] if isinstance(operation, PutLibrary) else operation.revision
     have = state.info["revision"]
-    if revision not in (have, have + 1):
-        raise SnapshotDamaged(
-            f"Library {state.info['id']!r} cannot be opened: it is at revision {have}, and the journal goes on at "
-            f"position {position} with revision {revision}; the writes between are missing (they were made with "
-            f"durability none, or a newer snapshot had them). See _quarantine/, or restore an export."
-        )
+    if revision in (have, have + 1):
+        return None
+    return SnapshotDamaged(
+        f"Library {state.info['id']!r} cannot be opened: it is at revision {have}, and the journal goes on at "
+        f"position {position} with revision {revision}; the writes between are missing (they were made with "
+        f"durability none, or a newer snapshot had them). See _quarantine/, or restore an export."
+    )
 
 
 @final

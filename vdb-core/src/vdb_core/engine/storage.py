@@ -20,9 +20,9 @@ from vdb_core.engine.blocks import Block
 from vdb_core.engine.chunk_ids import ChunkIds, PackedIdsMaker
 from vdb_core.engine.documents import DocumentTable
 from vdb_core.engine.memory import forget_pages
-from vdb_core.engine.operations import PutLibrary, decode
+from vdb_core.engine.operations import PutLibrary, RemoveLibrary, decode
 from vdb_core.engine.records import RecordFile
-from vdb_core.engine.recovery import Progress, check_order
+from vdb_core.engine.recovery import Progress, gap_before
 from vdb_core.engine.state import ActiveIndex, LibraryState
 from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed
@@ -162,26 +162,36 @@ class Storage:
     ) -> tuple[LibraryState | None, list[_Damaged]]:
         """Apply what the journal has after a snapshot; of what was damaged, give what still counts."""
         progress = Progress(library_id)
+        problem: SnapshotDamaged | None = None
         for position, entry in journal.replay(library_id, 0 if state is None else state.journal_position):
             operation = decode(entry)
+            progress.count(operation)
+            if isinstance(operation, RemoveLibrary):
+                # Where its files went before a crash and the journal did not, what came before has no beginning.
+                self.remove_deleted(library_id, position)
+                state, damaged, problem = None, [], None
+                continue
             if isinstance(operation, PutLibrary) and operation.created:
                 state = LibraryState(info=operation.info)
+            elif problem is not None:
+                continue
             elif state is None:
-                raise SnapshotDamaged(
+                problem = SnapshotDamaged(
                     f"Library {library_id!r} cannot be opened: the journal begins after its creation, and "
                     f"no snapshot is sound ({_reasons(damaged) or 'there is none'}). See _quarantine/."
                 )
+                continue
             else:
-                check_order(state, operation, position)
+                problem = gap_before(state, operation, position)
+                if problem is not None:
+                    continue
                 operation.stage(state)
                 operation.apply(state)
             state.count_unsaved(operation.size)
             state.journal_position = position
-            progress.count(operation)
-            if state.removed:
-                self.remove_deleted(library_id, position)
-                state, damaged = None, []
         progress.end()
+        if problem is not None:
+            raise problem
         return state, damaged
 
     def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[_Damaged]]:
