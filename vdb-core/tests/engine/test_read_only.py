@@ -196,3 +196,57 @@ def test_a_deletion_that_is_durable_is_answered_whatever_its_files_do(
     assert time.monotonic() < deadline
     assert not (tmp_path / "lib").exists()
     fill(again, 2)
+
+
+def full(self: object, *_: object) -> None:
+    raise StorageFull("no room")
+
+
+def test_a_deletion_is_answered_where_there_is_no_room_to_trim(
+    opener: Callable[..., Services], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = opener(tmp_path)
+    fill(services, 10)
+    with monkeypatch.context() as patches:
+        patches.setattr(SqliteJournal, "trim", full)
+        services.libraries.delete("lib").result(10)
+    assert services.libraries.list().items == []
+    fill(services, 2)
+    services.close()
+    assert opener(tmp_path).libraries.get("lib").chunks == 2
+
+
+def test_a_build_has_succeeded_where_only_the_old_could_not_be_forgotten(
+    opener: Callable[..., Services], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = opener(tmp_path)
+    fill(services, 10)
+    build(services, "numpy")
+    add(services, [20])
+    with monkeypatch.context() as patches:
+        patches.setattr(SqliteJournal, "trim", full)
+        build(services, "half")
+    add(services, [30])
+    build(services, "numpy")
+    services.close()
+    journal = SqliteJournal(tmp_path)
+    assert len(list(journal.replay("lib", 0))) == 1
+    journal.close()
+
+
+def test_an_end_that_finds_no_room_lets_go_of_the_directory(
+    opener: Callable[..., Services], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = opener(tmp_path)
+    fill(services, 10)
+    close = SqliteJournal.close
+
+    def close_and_fail(self: SqliteJournal) -> None:
+        close(self)
+        raise StorageFull("no room")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(SqliteJournal, "close", close_and_fail)
+        with pytest.raises(StorageFull):
+            services.close()
+    assert opener(tmp_path).libraries.get("lib").chunks == 10

@@ -168,6 +168,8 @@ class Engine:
                 if state.active is not None:
                     state.active.index.close()
                     state.active = None
-        self.storage.close()
-        if self._directory_lock is not None:
-            self._directory_lock.release()
+        try:
+            self.storage.close()
+        finally:
+            if self._directory_lock is not None:
+                self._directory_lock.release()

@@ -25,7 +25,7 @@ from vdb_core.engine.records import RecordFile
 from vdb_core.engine.recovery import Progress, gap_before
 from vdb_core.engine.state import ActiveIndex, LibraryState
 from vdb_core.engine.trouble import Trouble
-from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed
+from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed, StorageFull
 from vdb_core.filters import MetadataIndex
 from vdb_core.persistence import SnapshotParts
 
@@ -224,7 +224,7 @@ class Storage:
             return
         try:
             self._store.quarantine(library_id, damaged.generation, damaged.reason)
-        except StorageFailed as error:
+        except (StorageFailed, StorageFull) as error:
             self.trouble.report(error)
             _log.error("snapshot %d of %r could not be set aside: %s", damaged.generation, library_id, error)
 
@@ -409,7 +409,17 @@ class Storage:
         )
 
     def forget_before(self, state: LibraryState) -> None:
-        """Keep the two newest generations, and of the journal what came after the older of them."""
+        """Keep the two newest generations, and of the journal what came after the older of them.
+
+        What cannot be forgotten now is forgotten after the next snapshot: this one is complete, and serves.
+        """
+        try:
+            self._forget_before(state)
+        except (StorageFailed, StorageFull) as error:
+            self.trouble.report(error)
+            _log.error("what the snapshots of %r replace is kept for now: %s", state.info["id"], error)
+
+    def _forget_before(self, state: LibraryState) -> None:
         if self._store is None or self.trouble.reason is not None:
             return
         library_id = state.info["id"]
@@ -440,16 +450,18 @@ class Storage:
         """Remove what is kept of a library whose deletion is durable; what cannot be removed now is by a restart."""
         try:
             self.remove(library_id, position)
-        except StorageFailed as error:
+        except (StorageFailed, StorageFull) as error:
             self.trouble.report(error)
             _log.error("library %r is deleted, and its files are not removed yet: %s", library_id, error)
 
     def close(self) -> None:
         """Close the store and the journal."""
-        if self._journal is not None:
-            self._journal.close()
-        if self._store is not None:
-            self._store.close()
+        try:
+            if self._journal is not None:
+                self._journal.close()
+        finally:
+            if self._store is not None:
+                self._store.close()
 
 
 def _id_pairs(base: Block) -> Iterator[bytes]:
