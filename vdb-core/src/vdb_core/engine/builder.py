@@ -26,8 +26,8 @@ from vdb_core.engine.compaction import compact
 from vdb_core.engine.costs import Costs
 from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.memory import forget_pages, release_memory
+from vdb_core.engine.opened_generation import missing_type_warning
 from vdb_core.engine.state import ActiveIndex
-from vdb_core.engine.storage import missing_type_warning
 from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound, StorageReadOnly
 
 if TYPE_CHECKING:
