@@ -150,7 +150,9 @@ def test_rows_prepared_for_a_library_are_not_stored_in_another_of_its_id(
     assert libraries.get_chunk("lib", "c1").embedding.tolist() == [3.0, 4.0]
 
 
-def test_who_found_a_library_before_it_was_deleted_reads_nothing_of_it_after(services: Services, gate: Gate) -> None:
+def test_who_found_a_library_before_it_was_deleted_reads_nothing_of_it_after(
+    services: Services, gate: Gate
+) -> None:
     """Somebody was told that it is gone, so nobody may be told later what was in it."""
     gate.opened.set()
     libraries = services.libraries
@@ -170,7 +172,9 @@ def test_who_found_a_library_before_it_was_deleted_reads_nothing_of_it_after(ser
             read()
 
 
-def test_a_library_deleted_twice_at_once_is_not_built_again(services: Services, gate: Gate, tmp_path: Path) -> None:
+def test_a_library_deleted_twice_at_once_is_not_built_again(
+    services: Services, gate: Gate, tmp_path: Path
+) -> None:
     """A build that began before would write its files where there is no library any more."""
     entry = services._engine.entry("lib")
     hold(services, gate)

@@ -23,6 +23,7 @@ from vdb_core.domain import (
 from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
+from vdb_core.engine.overlay import NeedsPublishError
 from vdb_core.engine.state import LibraryInfo
 from vdb_core.errors import (
     AlreadyExists,
@@ -172,6 +173,8 @@ class LibraryService(ChunkOperations):
         return []
 
     def _plan_create(self, overlay: Overlay, info: LibraryInfo, more: Sequence[Operation]) -> Plan[Library]:
+        if overlay.deleted:
+            raise NeedsPublishError  # its id is free once the deletion is published
         if overlay.exists or self._engine.repository.taken(info["id"]):
             raise AlreadyExists(
                 f"A library with the id {info['id']!r} exists already (case makes no difference).",
