@@ -150,3 +150,22 @@ def test_a_renewal_cut_short_is_begun_again(tmp_path: Path) -> None:
     with closing(SqliteJournal(tmp_path)) as journal:
         assert len(list(journal.replay("a", 0))) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["_journal.sqlite3"]
+
+
+def test_the_name_of_the_log_is_safe_before_anything_relies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite ignores a failed fsync of the directory in which it makes its log: power loss would take it, commits and all."""
+    SqliteJournal(tmp_path).close()
+    synced: list[tuple[Path, bool]] = []
+
+    def sync(self: Disk, path: Path) -> None:
+        synced.append((path, (tmp_path / "_journal.sqlite3-wal").exists()))
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Disk, "sync_directory", sync)
+        with pytest.raises(StorageFailed, match="Could not open the journal"):
+            SqliteJournal(tmp_path)
+    assert synced == [(tmp_path, True)]
+    SqliteJournal(tmp_path).close()

@@ -150,6 +150,10 @@ def open_database(path: Path) -> sqlite3.Connection:
         )
         try:
             _configure(connection, path)
+            # SQLite syncs the directory of a log that it makes, and takes no notice where that fails. It has made one
+            # now; its name, and that an older one is gone, must be safe before anything relies on it.
+            with told(f"open the journal {path}"):
+                Disk().sync_directory(path.parent)
         except BaseException:
             connection.close()
             raise
