@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -142,6 +144,40 @@ def test_a_hole_in_the_journal_is_never_passed_over(opener: Callable[..., Servic
     again.close()
     damage(tmp_path, 3)
     assert opener(tmp_path).libraries.get("lib").chunks == 15
+
+
+def test_the_index_that_was_chosen_last_comes_back(opener: Callable[..., Services], tmp_path: Path) -> None:
+    """A build is in no journal: what the damaged snapshot says of it counts."""
+    services = opener(tmp_path)
+    fill(services, 10)
+    build(services, "half")
+    add(services, [20])
+    services.close()
+    damage(tmp_path, 1)
+    for _ in range(2):  # the journal has it all, however often it is opened
+        again = opener(tmp_path)
+        assert again.libraries.get("lib").index.type == "half"
+        assert again.libraries.get("lib").chunks == 11
+        again.close()
+    again = opener(tmp_path)
+    assert again.libraries.get("lib").index.type == "half"
+    build(again, "numpy")  # over an older generation
+    assert [one.name for one in (tmp_path / "lib").iterdir() if one.is_dir()] == ["2"]
+    add(again, [21])  # unchanged files are links: what damages one damages both
+    build(again, "half")
+    again.close()
+    damage(tmp_path, generation_now(tmp_path), "metadata.json")
+    again = opener(tmp_path)
+    assert again.libraries.get("lib").index.type == "half"
+    deadline = time.monotonic() + 20
+    while again.indexing.status("lib")["state"] != "ready":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert again.libraries.get("lib").chunks == 12
+
+
+def generation_now(directory: Path) -> int:
+    return int(json.loads((directory / "lib" / "manifest.json").read_text())["generation"])
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,27 @@ class _Damaged:
 
     generation: int
     reason: str
-    revision: int
-    """Of the library, when it was written: what takes its place must come as far."""
+    info: LibraryInfo
+    """The library when it was written: what takes its place must come as far."""
 
 
 def _reasons(damaged: Sequence[_Damaged]) -> str:
     return "; ".join(f"snapshot {one.generation}: {one.reason}" for one in damaged)
+
+
+def _take_index_choice(state: LibraryState, info: LibraryInfo) -> None:
+    """Give a library the index type that its newest snapshot had: a build is in no journal."""
+    chosen = info["index_type"], info["index_params"]
+    if (state.info["index_type"], state.info["index_params"]) == chosen:
+        return
+    state.info["index_type"], state.info["index_params"] = chosen
+    if state.active is not None:
+        state.active.index.close()
+        state.active = None
+    if state.base is not None:
+        state.warnings = (
+            f"the snapshot with the index of type {chosen[0]!r} is damaged: rebuilt now, exact until then",
+        )
 
 
 @final
@@ -139,14 +154,17 @@ class Storage:
         if state is None and damaged:
             raise SnapshotDamaged(f"Library {library_id!r} cannot be opened: {_reasons(damaged)}.")
         if state is not None:
-            newest = max((one.revision for one in damaged), default=0)
+            newest = max((one.info["revision"] for one in damaged), default=0)
             if state.info["revision"] < newest:
                 raise SnapshotDamaged(
                     f"Library {library_id!r} cannot be opened: {_reasons(damaged)}; an older one with the journal comes "
                     f"to revision {state.info['revision']} only, and that one had {newest}. Restore an export, or move "
                     f"the damaged generation away to go on without what only it holds."
                 )
-            for one in damaged:
+            if damaged:
+                _take_index_choice(state, damaged[0].info)
+            # The last generation stays until there is another one: without any, the library would look lost.
+            for one in damaged if state.generation_positions else ():
                 self._set_aside(library_id, one)
         return state
 
@@ -200,8 +218,8 @@ class Storage:
                 reason = str(error)
                 _log.error("snapshot %d of library %r is damaged: %s", generation, library_id, reason)
                 header = self._store.header(library_id, generation)
-                revision = cast("LibraryInfo", header["library"])["revision"]
-                damaged.append(_Damaged(generation=generation, reason=reason, revision=revision))
+                info = cast("LibraryInfo", header["library"])
+                damaged.append(_Damaged(generation=generation, reason=reason, info=info))
                 continue
             state.generation = max(generations)
             for kept in generations:

@@ -154,7 +154,7 @@ class SqliteJournal:
     # The log
 
     def checkpoint(self) -> None:
-        """Copy the log into the file; the next append begins it anew.
+        """Copy the log into the file and empty it.
 
         Raises:
             StorageFull: there is no room; everything stays in the log, which is as good.
@@ -164,7 +164,9 @@ class SqliteJournal:
         """
         with self._writing("checkpoint the journal") as connection:
             self._tender.emptied()
-            _ = pragma(connection, "wal_checkpoint(PASSIVE)")
+            # Not PASSIVE, which leaves the log as it is: a byte of it that went bad later would cut it there, and the
+            # older pages before that would hide the newer ones of the file.
+            _ = pragma(connection, "wal_checkpoint(TRUNCATE)")
 
     # Reading
 
