@@ -1,4 +1,7 @@
-"""Durable writes: every answer comes after the rows were flushed to disk. Bodies are made before the clock starts."""
+"""Durable writes: every answer comes after the rows were flushed to disk. Bodies are made before the clock starts.
+
+Beside them, round by round, the same without a journal (``durability=none``): what is between the two is its price.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from road.work import Work
 
 __all__ = ["measure"]
+
+_LEVELS: Final = {"": "fsync", ", no journal": "none"}
+"""What is added to a line's name, and the durability it is measured at."""
 
 _CLIENTS: Final = 4
 _JSON_PART: Final = 500
@@ -44,11 +50,17 @@ def measure(work: Work, options: Options, folder: Path, say: Callable[[str], Non
         as_form(work.chunks[begin : begin + _NPY_PART], work.rows[begin : begin + _NPY_PART])
         for begin in range(0, total, _NPY_PART)
     ]
-    rates: dict[str, list[float]] = {"JSON": [], ".npy": []}
+    rates: dict[str, list[float]] = {f"{name}{level}": [] for name in ("JSON", ".npy") for level in _LEVELS}
     absent: dict[str, str] = {}
     with ExitStack() as stack:
-        port = stack.enter_context(vdb.running(folder / "vdb", folder / "vdb.log"))
-        clients = [stack.enter_context(Client(port, prefix=vdb.PREFIX, key=vdb.KEY)) for _ in range(_CLIENTS)]
+        clients: dict[str, list[Client]] = {}
+        for level, durability in _LEVELS.items():
+            port = stack.enter_context(
+                vdb.running(folder / durability, folder / f"{durability}.log", durability=durability)
+            )
+            clients[level] = [
+                stack.enter_context(Client(port, prefix=vdb.PREFIX, key=vdb.KEY)) for _ in range(_CLIENTS)
+            ]
         peer: Client | None = None
         if options.chroma:
             try:
@@ -62,13 +74,14 @@ def measure(work: Work, options: Options, folder: Path, say: Callable[[str], Non
             say(f"ingest: round {number + 1} of {options.rounds} ...")
             for name, route, bodies in (("JSON", "upsert", as_json), (".npy", "bulk", as_forms)):
                 library = f"{route}-{number}"
-                clients[0].call("POST", "", {"id": library, "name": library})
-                seconds = _write(clients, f"/{library}/chunks/{route}", bodies)
-                chunks = clients[0].call("GET", f"/{library}")["chunks"]
-                if chunks != total:
-                    raise SystemExit(f"{library}: expected {total} chunks, the server has {chunks}")
-                clients[0].call("DELETE", f"/{library}")
-                rates[name].append(total / seconds)
+                for level, group in clients.items():
+                    group[0].call("POST", "", {"id": library, "name": library})
+                    seconds = _write(group, f"/{library}/chunks/{route}", bodies)
+                    chunks = group[0].call("GET", f"/{library}")["chunks"]
+                    if chunks != total:
+                        raise SystemExit(f"{library}: expected {total} chunks, the server has {chunks}")
+                    group[0].call("DELETE", f"/{library}")
+                    rates[f"{name}{level}"].append(total / seconds)
             if peer is not None:
                 collection = chroma.create(peer, f"round-{number}")
                 started = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from vdb_core.plugins import PluginManager
-from vdb_core.services import EngineSettings, open_services
+from vdb_core.services import open_services
 from vdb_server.app import create_app
 from vdb_server.settings import Settings
 
@@ -155,7 +155,7 @@ def serving(settings: Settings | None = None, data_dir: Path | None = None) -> I
     chosen = Settings() if settings is None else settings
     engine = chosen.engine(in_memory=data_dir is None)
     if data_dir is not None:
-        engine = EngineSettings(data_dir=data_dir, limits=engine.limits)
+        engine = replace(engine, data_dir=data_dir)
     with open_services(engine, plugins=plugins) as services:
         client = Client(create_app(chosen, services))
         try:

@@ -31,6 +31,10 @@ EXPECTED = {
     "revision_mismatch": 412,
     "write_queue_full": 503,
     "engine_closed": 503,
+    "storage_failed": 503,
+    "storage_broken": 503,
+    "storage_read_only": 503,
+    "write_uncertain": 500,
     "storage_full": 507,
     "plugin_error": 500,
     "plugin_incompatible": 500,
@@ -52,6 +56,13 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     problem = problem_of(core.WriteQueueFull("full", retry_after=2.6))
     assert (problem.status, problem.headers["retry-after"]) == (503, "3")
     assert problem_of(core.EngineClosed("closed")).headers["retry-after"] == "1"
+
+
+def test_nobody_is_asked_to_come_back_to_a_database_that_is_read_only() -> None:
+    """A client that repeats a write by itself must not: of one that is uncertain least of all."""
+    for kind in (core.StorageReadOnly, core.StorageBroken, core.WriteUncertain):
+        assert "retry-after" not in problem_of(kind("the disk")).headers
+    assert problem_of(core.StorageFailed("busy")).headers["retry-after"] == "1"
 
 
 def test_a_running_build_is_named() -> None:

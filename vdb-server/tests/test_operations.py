@@ -23,6 +23,52 @@ def test_health_and_readiness(client: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert client("GET", "/healthz").status == 200
 
 
+def test_the_durability_is_shown(serve: Callable[..., Any], tmp_path: Any) -> None:
+    for level in ("fsync", "os", "none"):
+        with serve(Settings(durability=level), tmp_path / level) as client:
+            assert client("GET", "/readyz").json()["durability"] == level
+    with serve(Settings(durability="fsync")) as client:
+        assert client("GET", "/readyz").json()["durability"] == "none"  # in memory, nothing is
+
+
+def test_a_database_that_is_read_only_says_so(
+    serve: Callable[..., Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(None, tmp_path) as client:
+        check_read_only(client, monkeypatch)
+
+
+def check_read_only(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vdb_core.errors import WriteUncertain
+    from vdb_core.persistence.sqlite_journal import SqliteJournal
+
+    client("POST", "/v1/libraries", {"id": "a", "name": "A"})
+    ready = client("GET", "/readyz").json()
+    assert (ready["durability"], ready["read_only"]) == ("fsync", False)
+    assert "vdb_read_only 0.0" in client("GET", "/metrics").body.decode()
+
+    def fail(*_: object) -> int:
+        raise WriteUncertain("the flush of /secret/path failed")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(SqliteJournal, "append", fail)
+        answer = client("POST", "/v1/libraries/a/chunks", {"id": "x", "embedding": [1]})
+        assert (answer.status, answer.code) == (500, "write_uncertain")
+    for path, body in (
+        ("chunks", {"id": "y", "embedding": [1]}),
+        ("chunks/upsert", {"chunks": [{"id": "y", "embedding": [1]}]}),
+    ):
+        answer = client("POST", f"/v1/libraries/a/{path}", body)
+        assert (answer.status, answer.code) == (503, "storage_read_only")
+        assert "retry-after" not in answer.headers
+    assert client("GET", "/v1/libraries/a").json()["chunks"] == 0
+    assert client("GET", "/healthz").json() == {"status": "read_only"}
+    ready = client("GET", "/readyz")
+    assert (ready.status, ready.json()["ready"], ready.json()["read_only"]) == (200, True, True)
+    assert b"secret" not in ready.body
+    assert "vdb_read_only 1.0" in client("GET", "/metrics").body.decode()
+
+
 def test_metrics_count_by_template_and_never_by_id(glossary: Any) -> None:
     glossary("GET", f"{L}/chunks/very-secret-id")
     glossary("POST", f"{L}/search", {"embedding": [1, 0, 0]})

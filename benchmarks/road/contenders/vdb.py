@@ -34,7 +34,7 @@ _PART: Final = 10_000
 
 
 @contextmanager
-def running(data_dir: Path, log: Path) -> Generator[int]:
+def running(data_dir: Path, log: Path, *, durability: str = "fsync") -> Generator[int]:
     """Run ``vdb serve`` on a data directory; gives its port."""
     port = free_port()
     command = [
@@ -44,6 +44,8 @@ def running(data_dir: Path, log: Path) -> Generator[int]:
         str(port),
         "--data-dir",
         str(data_dir),
+        "--durability",
+        durability,
     ]
     with serving(command, ready=f"http://127.0.0.1:{port}/readyz", log=log, environment={"VDB_API_KEY": KEY}):
         yield port

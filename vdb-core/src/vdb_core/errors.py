@@ -14,7 +14,10 @@
     ├── OperatorError                   the installation or the machine needs somebody
     │   ├── WriteQueueFull              write_queue_full         try again after a moment
     │   ├── StorageFull                 storage_full             no room on the disk; reads go on
-    │   ├── StorageFailed               storage_failed
+    │   ├── StorageFailed               storage_failed           the storage refused; nothing of the write is there
+    │   │   ├── StorageBroken           storage_broken           so that nothing more is written until a restart
+    │   │   │   └── WriteUncertain      write_uncertain          a flush failed: kept or not, a restart tells
+    │   │   └── StorageReadOnly         storage_read_only        refused since an earlier failure; reads go on
     │   ├── DataDirectoryLocked         data_directory_locked
     │   ├── FormatUnsupported           format_unsupported       a newer vdb wrote it
     │   ├── SnapshotDamaged             snapshot_damaged
@@ -57,11 +60,14 @@ __all__ = [
     "PluginIncompatible",
     "RevisionMismatch",
     "SnapshotDamaged",
+    "StorageBroken",
     "StorageFailed",
     "StorageFull",
+    "StorageReadOnly",
     "ValidationFailed",
     "VdbError",
     "WriteQueueFull",
+    "WriteUncertain",
 ]
 
 
@@ -189,6 +195,28 @@ class StorageFailed(OperatorError):
     """The storage below refused an operation."""
 
     code: ClassVar[str] = "storage_failed"
+
+
+class StorageBroken(StorageFailed):
+    """The storage failed to write or to flush; the operation left nothing, and no further one may be tried.
+
+    What a failed fsync left in memory counts as clean to the operating system, so that a second fsync would answer
+    for data that never reached the device.
+    """
+
+    code: ClassVar[str] = "storage_broken"
+
+
+class WriteUncertain(StorageBroken):
+    """A write was handed over and its flush failed: it is seen by nobody now, and a restart may find it or not."""
+
+    code: ClassVar[str] = "write_uncertain"
+
+
+class StorageReadOnly(StorageFailed):
+    """Refused, and nothing of it is there: the storage failed before, and nothing is written until a restart."""
+
+    code: ClassVar[str] = "storage_read_only"
 
 
 class DataDirectoryLocked(OperatorError):

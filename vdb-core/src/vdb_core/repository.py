@@ -29,7 +29,7 @@ class Entry:
         self.id = library_id
         self.lock = RWLock()
         self.state = state
-        self.damaged: str | None = None
+        self.damaged: VdbError | None = None
         """Why it could not be loaded, when that was last tried."""
         self.load_lock = threading.Lock()
         self.build_lock = threading.Lock()
@@ -37,6 +37,13 @@ class Entry:
         """Id of the job that builds it now; guarded by ``build_lock``."""
         self.closing = False
         """The library is about to be deleted: no build may begin; guarded by ``build_lock``."""
+
+    def readable(self) -> LibraryState:
+        """The state, for a read. Call under the read lock; raises ``LibraryNotFound`` where it was deleted meanwhile."""
+        state = self.state
+        if state is None or state.removed:
+            raise LibraryNotFound(f"No library has the id {self.id!r}.")
+        return state
 
 
 @final
@@ -54,6 +61,8 @@ class InMemoryLibraryRepository:
         self._loaded = loaded
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {one: Entry(one, None) for one in storage.libraries()}
+        for library_id, error in storage.suspects.items():
+            self._entries.setdefault(library_id, Entry(library_id, None)).damaged = error
 
     def ids(self) -> list[str]:
         """Ids of all libraries in code point order."""
@@ -78,7 +87,7 @@ class InMemoryLibraryRepository:
                 try:
                     state = self._storage.load(library_id)
                 except VdbError as error:
-                    entry.damaged = str(error)
+                    entry.damaged = error
                     raise
                 if state is None:
                     with self._lock:
@@ -111,10 +120,11 @@ class InMemoryLibraryRepository:
         with self._lock:
             return [entry for entry in self._entries.values() if entry.state is not None]
 
-    def damaged(self) -> list[str]:
-        """Ids of libraries that could not be loaded."""
+    def damaged(self) -> dict[str, str]:
+        """Ids of libraries that could not be loaded, each with the code of the error that says why."""
         with self._lock:
-            return sorted(one.id for one in self._entries.values() if one.damaged is not None)
+            found = sorted(self._entries.items())
+            return {one: entry.damaged.code for one, entry in found if entry.damaged is not None}
 
     def discard(self, library_id: str) -> None:
         """Remove a library that cannot be loaded, with whatever is left of it."""
@@ -135,6 +145,7 @@ class InMemoryLibraryRepository:
             for operation in operations[1:]:
                 operation.stage(state)
                 operation.apply(state)
+            state.count_unsaved(sum(operation.size for operation in operations))
             state.journal_position = position
             with self._lock:
                 self._entries[library_id] = Entry(library_id, state)
@@ -145,9 +156,11 @@ class InMemoryLibraryRepository:
             raise LibraryNotFound(f"No library has the id {library_id!r}.")
         for operation in operations:
             operation.stage(state)
+        size = sum(operation.size for operation in operations)
         with entry.lock.write():
             for operation in operations:
                 operation.apply(state)
+            state.count_unsaved(size)
             state.journal_position = position
         if state.removed:
             with self._lock:
@@ -157,7 +170,7 @@ class InMemoryLibraryRepository:
             if state.active is not None:
                 state.active.index.close()
                 state.active = None
-            self._storage.remove(library_id, position)
+            self._storage.remove_deleted(library_id, position)
             return
         for block in state.delta[-1:]:
             block.index_metadata()

@@ -418,3 +418,15 @@ def test_a_lost_journal_goes_on_where_snapshots_say(journal: SqliteJournal) -> N
     journal.advance_to(7)
     assert journal.append([entry("a")]) == 1002
     assert [position for position, _ in journal.replay("a", 1000)] == [1001, 1002]
+
+
+def test_a_counter_that_was_lost_gives_no_position_twice(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    with closing(SqliteJournal(tmp_path)) as journal:
+        last = journal.position
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM sqlite_sequence")
+        connection.commit()
+    with closing(SqliteJournal(tmp_path)) as journal:
+        assert journal.position == last
+        assert journal.append([JournalEntry(library_id="a", operation=b"next")]) == last + 1

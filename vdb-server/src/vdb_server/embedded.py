@@ -95,6 +95,9 @@ def open_embedded(path: Path | None, *, settings: Settings | None = None) -> Emb
         ValidationFailed: the settings name an embedder that no installed plugin has.
     """
     chosen = Settings() if settings is None else settings
+    if "checkpoint_on_close_s" not in chosen.model_fields_set:
+        # A program that opens a directory for a moment must not fold a large library to leave.
+        chosen = chosen.model_copy(update={"checkpoint_on_close_s": 0.0})
     if path is not None:
         chosen = chosen.model_copy(update={"data_dir": path})
     return EmbeddedServer(open_engine(chosen, in_memory=path is None), chosen)

@@ -52,6 +52,7 @@ STATUS_OF: Final[Mapping[type[VdbError], HTTPStatus]] = {
     core.WriteQueueFull: HTTPStatus.SERVICE_UNAVAILABLE,
     core.EngineClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     core.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    core.WriteUncertain: HTTPStatus.INTERNAL_SERVER_ERROR,
     core.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     core.PluginError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -154,7 +155,10 @@ def problem_of(error: VdbError, *, part: Part = "body") -> Problem:
     elif isinstance(error, core.BuildInProgress):
         extra["job_id"] = error.job_id
     status = status_of(error)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    # A database that is read-only stays so until somebody has acted: no client should come back in a second.
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(
+        error, (core.StorageReadOnly, core.StorageBroken)
+    ):
         headers.setdefault("retry-after", "1")
     return Problem(
         status=status,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from vdb_server.settings import Settings
 
 __all__ = ["configure_logging", "get_logger"]
+
+
+_FIELDS: Final = ("library", "operations", "rows", "seconds", "rows_per_s")
+"""What records of the core carry beside their text (see ``vdb_core.engine.recovery``)."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -42,7 +46,10 @@ def configure_logging(settings: Settings) -> None:
         last.append(structlog.processors.format_exc_info)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_shared(), processors=[*last, renderer])
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=_FIELDS), *_shared()],
+            processors=[*last, renderer],
+        )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

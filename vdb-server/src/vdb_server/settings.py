@@ -44,6 +44,18 @@ class Settings(BaseSettings):
     data_dir: Path = Path("./data")
     """Where libraries are kept."""
 
+    durability: Literal["fsync", "os", "none"] = "fsync"
+    """What a write has reached when it is answered: ``fsync`` the disk, ``os`` the operating system, ``none`` memory."""
+
+    checkpoint_bytes: Positive = 256 << 20
+    """A checkpoint is made when the journal holds more bytes than this that no snapshot has."""
+
+    checkpoint_age_s: float = Field(default=3_600.0, gt=0)
+    """A library is checkpointed when it has had unsaved writes for so many seconds."""
+
+    checkpoint_on_close_s: float = Field(default=10.0, ge=0)
+    """How long stopping may take to write what no snapshot has; the journal has it anyway. 0 = none of it, as embedded."""
+
     api_key: SecretStr | None = None
     """May do everything. Without it nobody is asked for a key."""
 
@@ -164,6 +176,10 @@ class Settings(BaseSettings):
 
         return EngineSettings(
             data_dir=None if in_memory else self.data_dir,
+            durability=self.durability,
+            checkpoint_bytes=self.checkpoint_bytes,
+            checkpoint_age_s=self.checkpoint_age_s,
+            checkpoint_on_close_s=self.checkpoint_on_close_s,
             embedder=self.embedder,
             build_threads=self.build_threads,
             search_threads=self.search_threads,

@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +26,9 @@ from vdb_core.engine.compaction import compact
 from vdb_core.engine.costs import Costs
 from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.memory import forget_pages, release_memory
+from vdb_core.engine.opened_generation import missing_type_warning
 from vdb_core.engine.state import ActiveIndex
-from vdb_core.engine.storage import missing_type_warning
-from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound
+from vdb_core.errors import BuildCancelled, BuildInProgress, EngineClosed, LibraryNotFound, StorageReadOnly
 
 if TYPE_CHECKING:
     from vdb_core.engine.committer import Committer
@@ -66,6 +67,7 @@ class _Cut:
     """The generation whose row files equal the new base, where nothing changed since."""
     same_documents: bool
     generation: int
+    unsaved_bytes: int
 
 
 @final
@@ -92,6 +94,7 @@ class Builder:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vdb-build", initializer=_step_back)
         self._committer: Committer | None = None
         self._closed = False
+        self._quiet = False
         self._failed_at: dict[str, int] = {}
         """Rows a library had when a fold of it failed: it is tried again when it has grown by half."""
 
@@ -99,17 +102,27 @@ class Builder:
         """Name the committer, which needs the builder itself."""
         self._committer = committer
 
-    def start(self, entry: Entry, kind: JobKind, *, index_type: str, index_params: dict[str, object]) -> Job:
-        """Queue a build.
+    def start(
+        self,
+        entry: Entry,
+        kind: JobKind,
+        *,
+        index_type: str,
+        index_params: dict[str, object],
+        with_index: bool = True,
+    ) -> Job:
+        """Queue a build; without an index it writes the rows alone.
 
         A fold that the engine began by itself gives way to what somebody asked for.
 
         Raises:
             BuildInProgress: the library has a build that somebody asked for.
             LibraryNotFound: the library is being deleted.
+            StorageReadOnly: the storage failed, and nothing is written until a restart.
         """
         if self._closed:
             raise EngineClosed("The engine is closed.")
+        self._storage.trouble.check()
         with entry.build_lock:
             if entry.closing:
                 raise LibraryNotFound(f"Library {entry.id!r} is being deleted.")
@@ -124,7 +137,7 @@ class Builder:
             job = self._jobs.add(Job(new_id(), entry.id, kind))
             entry.building = job.id
         try:
-            self._pool.submit(self._run, job, entry, index_type, index_params)
+            self._pool.submit(self._run, job, entry, index_type, index_params, with_index=with_index)
         except RuntimeError as error:
             with entry.build_lock:
                 entry.building = None
@@ -146,9 +159,9 @@ class Builder:
     def fold_if_needed(self, entry: Entry) -> None:
         """Fold a library in the background where that is due and no build runs."""
         state = entry.state
-        if state is None or entry.building is not None or self._closed or not self.needs_fold(state):
+        if state is None or entry.building is not None or self._quiet or not self.needs_fold(state):
             return
-        self._start_own(entry, state, "fold")
+        _ = self._start_own(entry, state, "fold")
 
     def rebuild(self, entry: Entry) -> None:
         """Build the index of a library anew where it could not be loaded."""
@@ -156,28 +169,52 @@ class Builder:
         if state is None or state.base is None or state.active is not None:
             return
         if state.info["index_type"] in self._plugins.index_types:
-            self._start_own(entry, state, "index")
+            _ = self._start_own(entry, state, "index")
 
-    def _start_own(self, entry: Entry, state: LibraryState, kind: JobKind) -> None:
+    def checkpoint(self, entry: Entry, *, with_index: bool = True) -> Job | None:
+        """Write a library that has unsaved writes; none where a build runs, or nothing may be written.
+
+        Args:
+            entry: the library.
+            with_index: whether to build its index; without it the next load does.
+        """
+        state = entry.state
+        return None if state is None else self._start_own(entry, state, "fold", with_index=with_index)
+
+    def _start_own(
+        self, entry: Entry, state: LibraryState, kind: JobKind, *, with_index: bool = True
+    ) -> Job | None:
         try:
-            self.start(
+            return self.start(
                 entry,
                 kind,
                 index_type=state.info["index_type"],
                 index_params=dict(state.info["index_params"]),
+                with_index=with_index,
             )
-        except (BuildInProgress, EngineClosed, LibraryNotFound):
-            return
+        except (BuildInProgress, EngineClosed, LibraryNotFound, StorageReadOnly):
+            return None
+
+    def cancel_all(self) -> None:
+        """Cancel what runs and what waits, and wait for that; the engine begins no fold by itself any more."""
+        self._quiet = True
+        while running := [job for job in self._jobs.all() if not job.finished]:
+            for job in running:
+                job.cancel()
+            for job in running:
+                _ = job.wait()
 
     def close(self) -> None:
         """Cancel what runs and wait for it."""
-        self._closed = True
+        self._closed = self._quiet = True
         for job in self._jobs.all():
             if not job.finished:
                 job.cancel()
         self._pool.shutdown(wait=True, cancel_futures=False)
 
-    def _run(self, job: Job, entry: Entry, index_type: str, index_params: dict[str, object]) -> None:
+    def _run(
+        self, job: Job, entry: Entry, index_type: str, index_params: dict[str, object], *, with_index: bool
+    ) -> None:
         committer, state = self._committer, entry.state
         if committer is None or state is None:
             job.finish("failed", EngineClosed("The engine is not open."))
@@ -187,7 +224,7 @@ class Builder:
         try:
             job.start()
             cut = committer.call(lambda: self._cut(entry, state)).result()
-            fresh = self._make(job, cut, index_type, index_params)
+            fresh = self._make(job, cut, index_type, index_params, with_index=with_index)
             committer.call(partial(self._swap, entry, state, cut, fresh, index_type, index_params)).result()
             # Not on the committer's thread: writes would wait while the journal is trimmed.
             self._storage.forget_before(state)
@@ -198,6 +235,7 @@ class Builder:
             self._release(job, entry, state)
             job.finish("cancelled")
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the job says so
+            self._storage.trouble.report(error)
             _log.exception("job %s (%s of library %r) failed", job.id, job.kind, entry.id)
             self._failed_at[entry.id] = state.delta_rows + (0 if state.base is None else state.base.rows)
             self._release(job, entry, state)
@@ -239,15 +277,18 @@ class Builder:
             reuse=reuse,
             same_documents=view.documents_version == state.snapshot_documents_version,
             generation=self._storage.next_generation(state),
+            unsaved_bytes=state.unsaved_bytes,
         )
 
-    def _make(self, job: Job, cut: _Cut, index_type: str, index_params: dict[str, object]) -> _Fresh:
+    def _make(
+        self, job: Job, cut: _Cut, index_type: str, index_params: dict[str, object], *, with_index: bool
+    ) -> _Fresh:
         """Compact, build, save, open again. Runs beside the traffic."""
         unchanged = cut.reuse is not None or (
             len(cut.view.parts) == 1 and cut.base is not None and cut.view.live == cut.base.rows
         )
         base = cut.base if unchanged else compact(job, cut.view, in_memory=not self._storage.durable)
-        kind = self._plugins.index_types.get(index_type)
+        kind = self._plugins.index_types.get(index_type) if with_index else None
         warnings = () if kind is not None else (missing_type_warning(index_type),)
         metric = cut.view.info["metric"]
         built = None
@@ -334,3 +375,5 @@ class Builder:
             state.generation_positions[cut.generation] = cut.view.journal_position
             state.snapshot_position = cut.view.journal_position
             state.snapshot_documents_version = cut.view.documents_version
+            state.unsaved_bytes -= cut.unsaved_bytes
+            state.unsaved_since = time.monotonic()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from itertools import pairwise
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
@@ -138,11 +138,13 @@ class PackedIdsMaker:
 
     def add(self, chunk_ids: Iterable[str]) -> None:
         """Add the ids of further rows."""
-        letters, ends, hashes = self._letters, self._ends, self._hashes
-        for chunk_id in chunk_ids:
-            letters += chunk_id.encode()
-            ends.append(len(letters))
-            hashes.append(hash(chunk_id))
+        rest = iter(chunk_ids)
+        while some := list(islice(rest, _SOME)):
+            encoded = [one.encode() for one in some]
+            ends = accumulate(map(len, encoded), initial=len(self._letters))
+            self._letters += b"".join(encoded)
+            self._ends.extend(islice(ends, 1, None))
+            self._hashes.extend(map(hash, some))
 
     def add_rows_of(self, packed: PackedIds, slots: NDArray[np.int64]) -> None:
         """Add the ids of chosen rows of another block."""

@@ -2,11 +2,20 @@
 
 ::
 
-    submit ─▶ queue ─▶ prepare each against an overlay ─▶ journal.append(group) ─▶ publish each ─▶ answer
-                        (a write that is not valid fails alone)   (fsync, no lock held)  (write lock, a moment)
+    submit ─▶ queue ─▶ prepare ─▶ journal.append(group) ─▶ publish ─▶ answer
+                       (overlay)   (fsync, no lock held)    (write lock, a moment)
+
+               time ─▶
+    committer          prepare 1 │ prepare 2 │ publish 1 │ prepare 3 │ publish 2 │ ...
+    journal writer               │ append 1 ──────│ append 2 ─────────────│ append 3 ...
+
+While one group is on its way to the disk the next is prepared, against the published state plus all that is prepared
+before it (an overlay); a write that is not valid fails alone. Groups become durable in order, visible in order, and
+never the one before the other. Nobody hears of a group before it is durable and visible, not even a write that it
+refused: the reason may be a write before it. Where an append fails, what was prepared on top of it is prepared anew.
 
 It is the only thread that changes a library, so it reads the published state without a lock. Whatever else has to
-change a library (an index that is swapped in) runs here as well, between groups.
+change a library (an index that is swapped in) runs here as well, when nothing is on its way.
 """
 
 from __future__ import annotations
@@ -14,13 +23,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast, final
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, final
 
+from vdb_core.engine.groups import Call, Group, Member, Plan, Write
+from vdb_core.engine.journal_writer import Appended, JournalWriter
 from vdb_core.engine.overlay import NeedsPublishError, Overlay
-from vdb_core.errors import EngineClosed, VdbError, WriteQueueFull
-from vdb_core.persistence import JournalEntry
+from vdb_core.engine.trouble import Trouble
+from vdb_core.errors import EngineClosed, StorageReadOnly, VdbError, WriteQueueFull, WriteUncertain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,10 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Committer", "Plan", "Target"]
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 _log = logging.getLogger(__name__)
-_GROUP_WRITES: Final = 256
-_GROUP_BYTES: Final = 64 << 20
 
 
 class Target(Protocol):
@@ -51,31 +59,6 @@ class Target(Protocol):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Plan(Generic[T_co]):
-    """What a prepared write will do, and what it answers once that is done."""
-
-    operations: Sequence[Operation]
-    answer: Callable[[], T_co]
-
-
-@final
-@dataclass(slots=True)
-class _Write:
-    library_id: str
-    prepare: Callable[[Overlay], Plan[object]]
-    future: Future[object]
-    size: int
-
-
-@final
-@dataclass(slots=True)
-class _Call:
-    run: Callable[[], object]
-    future: Future[object]
-
-
-@final
 class Committer:
     """Drains the queue of writes on a thread of its own."""
 
@@ -85,6 +68,8 @@ class Committer:
         journal: Journal | None,
         *,
         max_pending: int,
+        trouble: Trouble | None = None,
+        position: int = 0,
         published: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Start the thread.
@@ -93,17 +78,33 @@ class Committer:
             target: finds and changes libraries.
             journal: makes writes durable; none keeps everything in memory.
             max_pending: writes that may wait; one more is ``WriteQueueFull``.
+            trouble: is told of what the journal fails with, and then refuses every write.
+            position: the last position that was given, from which to count where there is no journal.
             published: called with a library's id after a write to it became visible; must not block.
         """
         self._target = target
-        self._journal = journal
         self._max_pending = max_pending
         self._published = published
-        self._queue: queue.SimpleQueue[_Write | _Call | None] = queue.SimpleQueue()
+        self._trouble = Trouble(journal) if trouble is None else trouble
+        self._inbox: queue.SimpleQueue[Write | Call | Appended | None] = queue.SimpleQueue()
+        self._writer = None if journal is None else JournalWriter(journal, self._inbox.put)
         self._pending = 0
         self._lock = threading.Lock()
         self._closed = False
-        self.position = 0
+        self._finishing = False
+        self.position = position
+        # All below belongs to the thread.
+        self._backlog: deque[Write | Call | None] = deque()
+        self._flight: Group | None = None
+        """On its way to the disk."""
+        self._next = Group()
+        """Prepared on top of that."""
+        self._overlays: dict[str, Overlay] = {}
+        """What the libraries will be once both are published."""
+        self._spelled: dict[str, str] = {}
+        """Ids of these libraries, by the form that tells no case."""
+        self._blocked = False
+        """The first of the backlog cannot be prepared before what is on its way is published."""
         self._thread = threading.Thread(target=self._run, name="vdb-committer", daemon=True)
         self._thread.start()
 
@@ -123,11 +124,13 @@ class Committer:
 
         Raises:
             WriteQueueFull: too many writes are waiting.
+            StorageReadOnly: the storage failed, and nothing is written until a restart.
             EngineClosed: the engine was closed.
         """
+        self._trouble.check()
         future: Future[T] = Future()
         with self._lock:
-            if self._closed:
+            if self._closed or self._finishing:
                 raise EngineClosed("The engine is closed; open it again to write.")
             if self._pending >= self._max_pending:
                 raise WriteQueueFull(
@@ -135,7 +138,7 @@ class Committer:
                     retry_after=1.0,
                 )
             self._pending += 1
-            self._queue.put(_Write(library_id, prepare, cast("Future[object]", future), size))
+            self._inbox.put(Write(library_id, prepare, cast("Future[object]", future), size))
         return future
 
     def call(self, run: Callable[[], T]) -> Future[T]:
@@ -144,91 +147,172 @@ class Committer:
         with self._lock:
             if self._closed:
                 raise EngineClosed("The engine is closed.")
-            self._queue.put(_Call(run, cast("Future[object]", future)))
+            self._inbox.put(Call(run, cast("Future[object]", future)))
         return future
 
-    def close(self) -> None:
-        """Finish what is queued and end the thread. Idempotent."""
+    def finish(self) -> None:
+        """Take no more writes, and finish those that are queued; calls are still taken."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._queue.put(None)
+            self._finishing = True
+            if self._closed:
+                return
+        _ = self.call(lambda: None).result()
+
+    def close(self) -> None:
+        """Finish what is queued and end the threads. Idempotent."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+            if not closed:
+                self._inbox.put(None)
         self._thread.join()
+        if self._writer is not None and not closed:
+            self._writer.stop()
+
+    # The thread
 
     def _run(self) -> None:
-        while self._step(self._queue.get()):
-            pass
+        # What an item refers to (a whole base, after a build) must not outlive its turn: no local keeps it.
+        while True:
+            self._receive(self._inbox.get())
+            while True:
+                try:
+                    item = self._inbox.get_nowait()
+                except queue.Empty:
+                    break
+                self._receive(item)
+                del item
+            if not self._advance():
+                return
 
-    def _step(self, item: _Write | _Call | None) -> bool:
-        """Do what was taken from the queue; false ends the thread.
+    def _receive(self, item: Write | Call | Appended | None) -> None:
+        if isinstance(item, Appended):
+            self._land(item)
+        else:
+            self._backlog.append(item)
 
-        What an item refers to (a whole base, after a build) must not outlive this call, so nothing is kept by
-        the loop around it.
-        """
-        while item is not None:
-            if isinstance(item, _Call):
-                _finish_call(item)
+    def _advance(self) -> bool:
+        """Do all that can be done without waiting; false ends the thread."""
+        while True:
+            self._prepare_some()
+            if self._flight is not None:
                 return True
-            group, item = self._gather(item)
-            self._commit(group)
-            with self._lock:
-                self._pending -= len(group)
-            if item is _NOTHING:
+            if self._next.members:
+                self._launch()
+            elif not self._backlog:
                 return True
-        return False
+            elif isinstance(self._backlog[0], Call):
+                _finish_call(cast("Call", self._backlog.popleft()))
+            elif self._backlog[0] is None:
+                return False
 
-    def _gather(self, first: _Write) -> tuple[list[_Write], _Write | _Call | None]:
-        """Take what is queued behind a write, up to the bounds of a group."""
-        group, size = [first], first.size
-        while len(group) < _GROUP_WRITES and size < _GROUP_BYTES:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return group, _NOTHING
-            if not isinstance(item, _Write):
-                return group, item
-            group.append(item)
-            size += item.size
-        return group, _NOTHING
+    # Preparing
 
-    def _commit(self, group: list[_Write]) -> None:
-        waiting = [write for write in group if write.future.set_running_or_notify_cancel()]
-        while waiting:
-            waiting = self._commit_some(waiting)
-
-    def _commit_some(self, writes: list[_Write]) -> list[_Write]:
-        """Commit a prefix of the writes; returns those that need it to be published before they can be prepared."""
-        overlays: dict[str, Overlay] = {}
-        prepared: list[tuple[_Write, Plan[object]]] = []
-        rest: list[_Write] = []
-        for at, write in enumerate(writes):
-            try:
-                overlay = overlays.get(write.library_id)
-                if overlay is None:
-                    overlay = Overlay(write.library_id, self._target.state_for_write(write.library_id))
-                    overlays[write.library_id] = overlay
-                plan = write.prepare(overlay)
-            except NeedsPublishError:
-                rest = writes[at:]
-                break
-            except Exception as error:  # noqa: BLE001 - whatever a write raises is its caller's to see, and nobody else's
-                _refuse(write, error)
+    def _prepare_some(self) -> None:
+        """Prepare what is queued, as far as a group takes it and nothing has to be published first."""
+        while self._backlog and not self._blocked and not self._next.full:
+            write = self._backlog[0]
+            if not isinstance(write, Write):
+                return
+            if not write.begun and not write.future.set_running_or_notify_cancel():
+                _ = self._backlog.popleft()
+                self._answered(1)
                 continue
-            for operation in plan.operations:
-                overlay.add(operation)
-            prepared.append((write, plan))
-        if prepared:
-            self._journal_and_publish(prepared)
-        return rest
+            write.begun = True
+            try:
+                member = self._prepare(write)
+            except NeedsPublishError:
+                if self._flight is not None or self._next.members:
+                    self._blocked = True
+                    return
+                member = Member(write, None, RuntimeError("a write waits for what nobody writes"))
+            _ = self._backlog.popleft()
+            self._next.add(member)
 
-    def _journal_and_publish(self, prepared: list[tuple[_Write, Plan[object]]]) -> None:
+    def _prepare(self, write: Write) -> Member:
+        library_id = write.library_id
+        if self._spelled.setdefault(library_id.casefold(), library_id) != library_id:
+            # Ids are unique without regard to case: whether this one is taken shows once the other is there.
+            raise NeedsPublishError
         try:
-            position = self._append(prepared)
-        except Exception as error:  # noqa: BLE001 - nothing of the group is durable, so nothing of it may be seen
-            for write, _ in prepared:
-                _refuse(write, error)
+            plan = write.prepare(self._overlay(library_id))
+        except NeedsPublishError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a write raises is its caller's to see, and nobody else's
+            return Member(write, None, error)
+        self._count(library_id, plan.operations)
+        return Member(write, plan)
+
+    def _overlay(self, library_id: str) -> Overlay:
+        overlay = self._overlays.get(library_id)
+        if overlay is None:
+            overlay = Overlay(library_id, self._target.state_for_write(library_id))
+            self._overlays[library_id] = overlay
+        return overlay
+
+    def _count(self, library_id: str, operations: Sequence[Operation]) -> None:
+        overlay = self._overlay(library_id)
+        for operation in operations:
+            overlay.add(operation)
+
+    def _rebase(self) -> None:
+        """Make the overlays anew: something was published, or failed."""
+        self._overlays.clear()
+        self._spelled.clear()
+        self._blocked = False
+        for group in (self._flight, self._next):
+            for member in () if group is None else group.members:
+                library_id = member.write.library_id
+                _ = self._spelled.setdefault(library_id.casefold(), library_id)
+                if not member.operations:
+                    continue
+                try:
+                    self._count(library_id, member.operations)
+                except Exception:  # noqa: BLE001 - what it builds upon could not be published; later writes see what is
+                    _log.exception("the writes on their way to library %r are not seen", library_id)
+                    _ = self._overlays.pop(library_id, None)
+
+    # To the disk and back
+
+    def _launch(self) -> None:
+        """Send the next group on its way; one that needs no journal has arrived."""
+        group, self._next = self._next, Group()
+        try:
+            self._trouble.check()
+        except StorageReadOnly as error:
+            self._fail(group, error)
             return
-        for write, plan in prepared:
+        operations = group.operations()
+        if operations and self._writer is not None:
+            self._flight = group
+            self._writer.append(operations)
+            return
+        self.position += len(operations)
+        self._publish(group, self.position - len(operations))
+        self._rebase()
+
+    def _land(self, outcome: Appended) -> None:
+        """Publish what has become durable, while the next group is on its way already; or tell that it has not."""
+        group, self._flight = self._flight, None
+        if group is None:
+            return
+        if outcome.error is not None:
+            self._trouble.report_append(outcome.error)
+            self._fail(group, outcome.error)
+            return
+        self.position = outcome.position
+        before = outcome.position - len(group.operations())
+        if any(member.operations for member in self._next.members) and self._trouble.reason is None:
+            self._launch()
+        self._publish(group, before)
+        self._rebase()
+
+    def _publish(self, group: Group, position: int) -> None:
+        """Make the writes of a group visible and answer them, each in its turn; ``position`` is that before them."""
+        for member in group.members:
+            write, plan = member.write, member.plan
+            if plan is None:
+                _refuse(write, member.refusal)
+                continue
             try:
                 position += len(plan.operations)
                 if plan.operations:
@@ -237,35 +321,35 @@ class Committer:
             except Exception as error:  # noqa: BLE001 - the thread must live on; the caller holds the future
                 _log.exception("a durable write to library %r could not be published", write.library_id)
                 write.future.set_exception(error)
-        for library_id in {write.library_id for write, plan in prepared if plan.operations}:
+        self._answered(len(group.members))
+        for library_id in {member.write.library_id for member in group.members if member.operations}:
             self._published(library_id)
 
-    def _append(self, prepared: list[tuple[_Write, Plan[object]]]) -> int:
-        """Make the operations durable; returns the position before the first of them."""
-        entries: list[JournalEntry] = []
-        count = sum(len(plan.operations) for _, plan in prepared)
-        if self._journal is None:
-            self.position += count
-            return self.position - count
-        for write, plan in prepared:
-            for operation in plan.operations:
-                text, vectors = operation.encode()
-                entries.append(JournalEntry(library_id=write.library_id, operation=text, vectors=vectors))
-        if entries:
-            self.position = self._journal.append(entries)
-        return self.position - count
+    def _fail(self, group: Group, error: Exception) -> None:
+        """Answer a group of which nothing may be seen; what was prepared on top of it is prepared anew."""
+        for member in group.members:
+            if not member.operations and isinstance(error, WriteUncertain):
+                # It would have changed nothing, so there is nothing of it that a restart could find.
+                _refuse(member.write, StorageReadOnly(str(error)))
+            else:
+                _refuse(member.write, error)
+        self._answered(len(group.members))
+        self._backlog.extendleft(member.write for member in reversed(self._next.members))
+        self._next = Group()
+        self._rebase()
+
+    def _answered(self, count: int) -> None:
+        with self._lock:
+            self._pending -= count
 
 
-_NOTHING: Final = _Call(lambda: None, Future())
-
-
-def _refuse(write: _Write, error: Exception) -> None:
+def _refuse(write: Write, error: Exception | None) -> None:
     if not isinstance(error, VdbError):
         _log.error("a write to library %r failed", write.library_id, exc_info=error)
     write.future.set_exception(error)
 
 
-def _finish_call(call: _Call) -> None:
+def _finish_call(call: Call) -> None:
     if not call.future.set_running_or_notify_cancel():
         return
     try:

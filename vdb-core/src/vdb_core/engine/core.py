@@ -8,19 +8,23 @@ import threading
 from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.builder import Builder
+from vdb_core.engine.checkpoints import Checkpointer
 from vdb_core.engine.committer import Committer
 from vdb_core.engine.exact import ExactKernel
 from vdb_core.engine.jobs import JobRegistry
 from vdb_core.engine.storage import Storage
+from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import OperatorError, ValidationFailed
 from vdb_core.persistence import lock_directory
 from vdb_core.repository import InMemoryLibraryRepository
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from vdb_core.persistence import DirectoryLock, Embedder, Journal, SnapshotStore
-    from vdb_core.plugins import PluginManager
+    from vdb_core.plugins import JournalType, PluginManager
     from vdb_core.repository import Entry
-    from vdb_core.services.settings import EngineSettings
+    from vdb_core.services.settings import Durability, EngineSettings
 
 __all__ = ["Engine"]
 
@@ -42,7 +46,8 @@ class Engine:
         self._embedder_lock = threading.Lock()
         self._directory_lock: DirectoryLock | None = None
         store, journal = self._open_storage()
-        self.storage = Storage(plugins, store, journal)
+        self.trouble = Trouble(journal)
+        self.storage = Storage(plugins, store, journal, self.trouble)
         self.builder = Builder(
             plugins=plugins,
             storage=self.storage,
@@ -53,11 +58,23 @@ class Engine:
         self.repository = InMemoryLibraryRepository(self.storage, loaded=self.builder.rebuild)
         self.committer = Committer(
             self.repository,
-            journal,
+            None if settings.durability == "none" else journal,
             max_pending=settings.limits.max_pending_writes,
+            trouble=self.trouble,
+            position=0 if journal is None else journal.position,
             published=self._published,
         )
         self.builder.attach(self.committer)
+        self.checkpoints: Checkpointer | None = None
+        if store is not None:
+            self.checkpoints = Checkpointer(
+                self.repository,
+                self.builder,
+                max_bytes=settings.checkpoint_bytes,
+                max_age_s=settings.checkpoint_age_s,
+                journaled=settings.durability != "none",
+            )
+        self._journal = journal
         self._closed = False
 
     def _open_storage(self) -> tuple[SnapshotStore | None, Journal | None]:
@@ -76,11 +93,27 @@ class Engine:
         self._directory_lock = lock_directory(settings.data_dir)
         try:
             store = store_type.open(str(settings.data_dir), store_type.params())
-            journal = journal_type.open(str(settings.data_dir), journal_type.params())
+            journal = journal_type.open(str(settings.data_dir), self._journal_params(journal_type))
         except BaseException:
             self._directory_lock.release()
             raise
         return store, journal
+
+    def _journal_params(self, kind: JournalType) -> BaseModel:
+        """Settings of a journal; one that has a parameter ``durability`` is told of the engine's."""
+        level = self.settings.durability
+        if "durability" not in kind.params.model_fields:
+            if level == "os":
+                raise OperatorError(
+                    f"Journal {kind.name!r} knows no durability but its own; expected fsync or none, received os."
+                )
+            return kind.params()
+        return kind.params.model_validate({"durability": "fsync" if level == "none" else level})
+
+    @property
+    def durability(self) -> Durability:
+        """What a write has reached when it is acknowledged."""
+        return "none" if self.settings.data_dir is None else self.settings.durability
 
     def _published(self, library_id: str) -> None:
         entry = self.repository.find(library_id)
@@ -113,12 +146,18 @@ class Engine:
         return self.repository.get(library_id)
 
     def close(self) -> None:
-        """Stop builds, finish the queued writes, release the data directory. Idempotent."""
+        """Finish the queued writes, stop builds, make a last checkpoint, release the data directory. Idempotent."""
         if self._closed:
             return
         self._closed = True
+        self.committer.finish()
+        self.builder.cancel_all()
+        if self.checkpoints is not None:
+            self.checkpoints.close(self.settings.checkpoint_on_close_s)
         self.builder.close()
         self.committer.close()
+        if self.durability == "none" and self._journal is not None and self.trouble.reason is None:
+            self._journal.advance_to(self.committer.position)
         for entry in self.repository.loaded():
             state = entry.state
             if state is None:
@@ -129,6 +168,8 @@ class Engine:
                 if state.active is not None:
                     state.active.index.close()
                     state.active = None
-        self.storage.close()
-        if self._directory_lock is not None:
-            self._directory_lock.release()
+        try:
+            self.storage.close()
+        finally:
+            if self._directory_lock is not None:
+                self._directory_lock.release()

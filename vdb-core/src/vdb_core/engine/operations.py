@@ -35,6 +35,7 @@ __all__ = ["Operation", "PutDocuments", "PutLibrary", "Remove", "RemoveLibrary",
 # Writes up to this many rows go into the open segment; larger ones get segments of their own, which are full then and
 # prepared beside the traffic, so that the write lock is held for a list append.
 _INLINE_ROWS = 256
+_SMALL = 200  # bytes of an entry beside what is counted
 
 
 @final
@@ -44,6 +45,11 @@ class PutLibrary:
 
     info: LibraryInfo
     created: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of a journal it takes."""
+        return _SMALL
 
     def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
         """The journal's text and vectors."""
@@ -64,6 +70,11 @@ class PutLibrary:
 @dataclass(slots=True, kw_only=True)
 class RemoveLibrary:
     """The library and all that is in it."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of a journal it takes."""
+        return _SMALL
 
     def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
         """The journal's text and vectors."""
@@ -87,6 +98,11 @@ class PutDocuments:
     time: str
     ids: Sequence[str]
     records: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of a journal it takes."""
+        return _SMALL + sum(map(len, self.ids)) + sum(map(len, self.records))
 
     def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
         """The journal's text and vectors."""
@@ -118,6 +134,11 @@ class Upsert:
     norms: NDArray[np.float64] | None
     _segments: list[Block] = field(default_factory=list)
     _inline: Block | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of a journal it takes."""
+        return _SMALL + sum(map(len, self.records)) + self.vectors.nbytes
 
     def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
         """The journal's text and vectors (as stored: unit rows under cosine, the norms in the text)."""
@@ -179,6 +200,11 @@ class Remove:
     time: str
     chunks: Sequence[str]
     documents: Sequence[str] = ()
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of a journal it takes."""
+        return _SMALL + sum(map(len, self.chunks)) + sum(map(len, self.documents))
 
     def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
         """The journal's text and vectors."""

@@ -1,12 +1,13 @@
-"""What a library will be after the writes that are prepared but not yet durable.
+"""What a library will be after the writes that are prepared but not yet published.
 
-The committer prepares a group of writes, journals them in one go, then publishes them. Each write is validated
-against the published state plus the writes of its group before it; that sum is an overlay.
+The committer prepares a group of writes while the one before is on its way to the disk. Each write is validated
+against the published state plus all writes before it; that sum is an overlay.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count, repeat
 from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.operations import PutDocuments, PutLibrary, Remove, RemoveLibrary, Upsert
@@ -50,7 +51,7 @@ class Overlay:
     _info: LibraryInfo | None = None
     _removed: bool = False
     _next_id: int = 1
-    _known: dict[str, StoredRow | None] = field(default_factory=dict)
+    _known: dict[str, tuple[Upsert, int] | None] = field(default_factory=dict)
     _upserts: list[Upsert] = field(default_factory=list)
     """Those that are not in ``_known`` yet: most groups are one write, which nobody asks about."""
     _documents: dict[str, bytes | None] = field(default_factory=dict)
@@ -61,15 +62,10 @@ class Overlay:
             self._next_id = self.state.next_id
 
     @property
-    def _chunks(self) -> dict[str, StoredRow | None]:
-        """What the writes of the group so far have made of chunks; none: removed."""
-        if not self._upserts:
-            return self._known
+    def _chunks(self) -> dict[str, tuple[Upsert, int] | None]:
+        """What the writes before this one have made of chunks: the write and its row; none: removed."""
         for operation in self._upserts:
-            norms = operation.norms
-            for at, (chunk_id, record) in enumerate(zip(operation.ids, operation.records, strict=True)):
-                norm = 1.0 if norms is None else float(norms[at])
-                self._known[chunk_id] = StoredRow(record, operation.vectors[at], norm)
+            self._known.update(zip(operation.ids, zip(repeat(operation), count()), strict=False))
         self._upserts.clear()
         return self._known
 
@@ -77,6 +73,11 @@ class Overlay:
     def exists(self) -> bool:
         """Whether the library is there."""
         return self._info is not None and not self._removed
+
+    @property
+    def deleted(self) -> bool:
+        """Whether a write that is not published yet deletes the library."""
+        return self._removed
 
     @property
     def info(self) -> LibraryInfo:
@@ -92,7 +93,12 @@ class Overlay:
 
     @property
     def published(self) -> LibraryState:
-        """The state, where it is all there is; otherwise the group must be published first."""
+        """The state, where it is all there is; otherwise the group must be published first.
+
+        Raises ``LibraryNotFound``: publishing would not bring back a library that was deleted, and waiting for it
+        would never end.
+        """
+        _ = self.info
         if self._upserts or self._known or self._documents or self.state is None:
             raise NeedsPublishError
         return self.state
@@ -112,16 +118,22 @@ class Overlay:
             for chunk_id, internal in self.state.chunk_ids.get_all(chunk_ids).items():
                 if chunk_id not in pending:
                     found[chunk_id] = self.state.row(internal).record
-        if pending:
-            known = ((one, pending.get(one)) for one in chunk_ids)
-            found.update((one, row.record) for one, row in known if row is not None)
+        for one in pending.keys() & chunk_ids:
+            row = pending[one]
+            if row is not None:
+                found[one] = row[0].records[row[1]]
         return found
 
     def chunk(self, chunk_id: str) -> StoredRow | None:
         """A chunk as stored, or none."""
         pending = self._chunks
         if chunk_id in pending:
-            return pending[chunk_id]
+            written = pending[chunk_id]
+            if written is None:
+                return None
+            operation, at = written
+            norm = 1.0 if operation.norms is None else float(operation.norms[at])
+            return StoredRow(operation.records[at], operation.vectors[at], norm)
         row = None if self.state is None else self.state.find(chunk_id)
         return None if row is None else StoredRow(row.record, *row.stored())
 
@@ -137,7 +149,10 @@ class Overlay:
             case PutLibrary():
                 self._info, self._removed = copy_info(operation.info), False
             case RemoveLibrary():
-                self._removed = True
+                # A library of this id that is made next has nothing of the one that was.
+                self._removed, self.state, self._next_id = True, None, 1
+                for pending in (self._known, self._upserts, self._documents):
+                    pending.clear()
             case PutDocuments():
                 self._documents.update(zip(operation.ids, operation.records, strict=True))
                 self._stamp(operation.revision, operation.time)

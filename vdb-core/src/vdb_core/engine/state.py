@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict, final
 
@@ -141,6 +142,21 @@ class LibraryState:
     costs: Costs = field(default_factory=Costs)
     """What searches took, for the choice between the event loop and a thread."""
     removed: bool = False
+    unsaved_bytes: int = 0
+    """About what has been written since the newest generation, replayed or not."""
+    unsaved_since: float = 0.0
+    """When the first of that was, by the monotonic clock."""
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether there is anything that the newest generation has not."""
+        return self.journal_position != self.snapshot_position
+
+    def count_unsaved(self, size: int) -> None:
+        """Count in what is being written. Call before the journal position moves."""
+        if not self.unsaved or not self.unsaved_bytes:
+            self.unsaved_since = time.monotonic()
+        self.unsaved_bytes += size
 
     def blocks(self) -> list[Block]:
         """The base, where there is one, then the delta, in the order in which rows were written."""

@@ -13,31 +13,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast, final
 
 import numpy as np
-import orjson
 
 from vdb_core.engine.blocks import Block
-from vdb_core.engine.chunk_ids import ChunkIds, PackedIdsMaker
-from vdb_core.engine.documents import DocumentTable
-from vdb_core.engine.memory import forget_pages
-from vdb_core.engine.operations import PutLibrary, decode
+from vdb_core.engine.opened_generation import id_pairs, open_generation
+from vdb_core.engine.operations import PutLibrary, RemoveLibrary, decode
 from vdb_core.engine.records import RecordFile
-from vdb_core.engine.state import ActiveIndex, LibraryState
-from vdb_core.errors import SnapshotDamaged
-from vdb_core.filters import MetadataIndex
+from vdb_core.engine.recovery import Progress, gap_before
+from vdb_core.engine.state import LibraryState
+from vdb_core.engine.trouble import Trouble
+from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed, StorageFull
 from vdb_core.persistence import SnapshotParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from vdb_core.engine.chunk_ids import PackedIds
     from vdb_core.engine.state import LibraryInfo, View
-    from vdb_core.persistence import Journal, SnapshotStore, StoredSnapshot
+    from vdb_core.errors import VdbError
+    from vdb_core.persistence import Journal, SnapshotStore
     from vdb_core.plugins import PluginManager
 
-__all__ = ["Storage", "Written", "missing_type_warning"]
+__all__ = ["Storage", "Written"]
 
 _log = logging.getLogger(__name__)
 _LAST_POSITION = 2**63 - 1
@@ -55,13 +53,52 @@ class Written:
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Damaged:
+    """A generation that cannot be opened."""
+
+    generation: int
+    reason: str
+    info: LibraryInfo
+    """The library when it was written: what takes its place must come as far."""
+
+
+def _reasons(damaged: Sequence[_Damaged]) -> str:
+    return "; ".join(f"snapshot {one.generation}: {one.reason}" for one in damaged)
+
+
+def _take_index_choice(state: LibraryState, info: LibraryInfo) -> None:
+    """Give a library the index type that its newest snapshot had: a build is in no journal."""
+    chosen = info["index_type"], info["index_params"]
+    if (state.info["index_type"], state.info["index_params"]) == chosen:
+        return
+    state.info["index_type"], state.info["index_params"] = chosen
+    if state.active is not None:
+        state.active.index.close()
+        state.active = None
+    if state.base is not None:
+        state.warnings = (
+            f"the snapshot with the index of type {chosen[0]!r} is damaged: rebuilt now, exact until then",
+        )
+
+
+@final
 class Storage:
     """Reads and writes libraries; without a store and a journal nothing outlives the process."""
 
-    def __init__(self, plugins: PluginManager, store: SnapshotStore | None, journal: Journal | None) -> None:
+    def __init__(
+        self,
+        plugins: PluginManager,
+        store: SnapshotStore | None,
+        journal: Journal | None,
+        trouble: Trouble | None = None,
+    ) -> None:
         self._plugins = plugins
+        self.trouble = Trouble(journal) if trouble is None else trouble
         self._store = store
         self._journal = journal
+        self.suspects: dict[str, VdbError] = {}
+        """Libraries of which it was seen at once that they cannot be opened; the others are looked at when touched."""
         self._align_journal()
 
     def _align_journal(self) -> None:
@@ -77,11 +114,16 @@ class Storage:
                 for generation in self._store.generations(library_id):
                     position = self._store.header(library_id, generation)["journal_position"]
                     last = max(last, cast("int", position))
-            except SnapshotDamaged as error:
-                _log.warning("%s", error)  # said again, and acted upon, when the library is touched
+            except (SnapshotDamaged, FormatUnsupported, StorageFailed) as error:
+                # The others are served; said again, and acted upon, when the library is touched.
+                _log.error("library %r is unavailable: %s", library_id, error)
+                self.suspects[library_id] = error
         if last > self._journal.position:
             _log.error(
-                "the journal ends at %d and snapshots at %d: it was lost", self._journal.position, last
+                "the journal ends at %d and snapshots at %d: it was lost, or did not get what was written with "
+                "durability none",
+                self._journal.position,
+                last,
             )
             self._journal.advance_to(last)
 
@@ -106,131 +148,96 @@ class Storage:
         Raises:
             SnapshotDamaged: no snapshot is sound and the journal does not reach back to the beginning.
         """
-        state, reasons = self._load_snapshot(library_id)
+        state, damaged = self._load_snapshot(library_id)
         if self._journal is not None:
-            after = 0 if state is None else state.journal_position
-            for position, entry in self._journal.replay(library_id, after):
-                operation = decode(entry)
-                if isinstance(operation, PutLibrary) and operation.created:
-                    state = LibraryState(info=operation.info)
-                elif state is None:
-                    raise SnapshotDamaged(
-                        f"Library {library_id!r} cannot be opened: the journal begins after its creation, and "
-                        f"no snapshot is sound ({'; '.join(reasons) or 'there is none'}). See _quarantine/."
-                    )
-                else:
-                    operation.stage(state)
-                    operation.apply(state)
-                state.journal_position = position
-                if state.removed:
-                    self.remove(library_id, position)
-                    state = None
-        if state is None and reasons:
-            raise SnapshotDamaged(f"Library {library_id!r} cannot be opened: {'; '.join(reasons)}.")
+            state, damaged = self._replay(library_id, state, damaged, self._journal)
+        if state is None and damaged:
+            raise SnapshotDamaged(f"Library {library_id!r} cannot be opened: {_reasons(damaged)}.")
+        if state is not None:
+            newest = max((one.info["revision"] for one in damaged), default=0)
+            if state.info["revision"] < newest:
+                raise SnapshotDamaged(
+                    f"Library {library_id!r} cannot be opened: {_reasons(damaged)}; an older one with the journal comes "
+                    f"to revision {state.info['revision']} only, and that one had {newest}. Restore an export, or move "
+                    f"the damaged generation away to go on without what only it holds."
+                )
+            if damaged:
+                _take_index_choice(state, damaged[0].info)
+            # The last generation stays until there is another one: without any, the library would look lost.
+            for one in damaged if state.generation_positions else ():
+                self._set_aside(library_id, one)
         return state
 
-    def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[str]]:
+    def _replay(
+        self, library_id: str, state: LibraryState | None, damaged: list[_Damaged], journal: Journal
+    ) -> tuple[LibraryState | None, list[_Damaged]]:
+        """Apply what the journal has after a snapshot; of what was damaged, give what still counts."""
+        progress = Progress(library_id)
+        problem: SnapshotDamaged | None = None
+        for position, entry in journal.replay(library_id, 0 if state is None else state.journal_position):
+            operation = decode(entry)
+            progress.count(operation)
+            if isinstance(operation, RemoveLibrary):
+                # Where its files went before a crash and the journal did not, what came before has no beginning.
+                self.remove_deleted(library_id, position)
+                state, damaged, problem = None, [], None
+                continue
+            if isinstance(operation, PutLibrary) and operation.created:
+                state = LibraryState(info=operation.info)
+            elif problem is not None:
+                continue
+            elif state is None:
+                problem = SnapshotDamaged(
+                    f"Library {library_id!r} cannot be opened: the journal begins after its creation, and "
+                    f"no snapshot is sound ({_reasons(damaged) or 'there is none'}). See _quarantine/."
+                )
+                continue
+            else:
+                problem = gap_before(state, operation, position)
+                if problem is not None:
+                    continue
+                operation.stage(state)
+                operation.apply(state)
+            state.count_unsaved(operation.size)
+            state.journal_position = position
+        progress.end()
+        if problem is not None:
+            raise problem
+        return state, damaged
+
+    def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[_Damaged]]:
+        """Open the newest sound generation; and tell of the newer ones, which are left where they are."""
         if self._store is None:
             return None, []
-        reasons: list[str] = []
+        damaged: list[_Damaged] = []
         generations = list(self._store.generations(library_id))
         for generation in reversed(generations):
             try:
-                state = self._open(self._store.read(library_id, generation))
+                state = open_generation(self._store.read(library_id, generation), self._plugins)
             except SnapshotDamaged as error:
                 reason = str(error)
                 _log.error("snapshot %d of library %r is damaged: %s", generation, library_id, reason)
-                self._store.quarantine(library_id, generation, reason)
-                reasons.append(f"snapshot {generation}: {reason}")
+                header = self._store.header(library_id, generation)
+                info = cast("LibraryInfo", header["library"])
+                damaged.append(_Damaged(generation=generation, reason=reason, info=info))
                 continue
-            state.generation = generation
+            state.generation = max(generations)
             for kept in generations:
                 if kept <= generation:
                     header = self._store.header(library_id, kept)
                     state.generation_positions[kept] = cast("int", header["journal_position"])
-            return state, reasons
-        return None, reasons
+            return state, damaged
+        return None, damaged
 
-    def _open(self, snapshot: StoredSnapshot) -> LibraryState:
-        """Make a state of a verified generation."""
-        header = snapshot.header
-        try:
-            info = cast("LibraryInfo", header["library"]).copy()
-            position = cast("int", header["journal_position"])
-            base = self._open_base(snapshot, with_norms=info["metric"] == "cosine")
-            documents = DocumentTable(snapshot.rows("documents"))
-            state = LibraryState(
-                info=info,
-                base=base,
-                documents=documents,
-                chunk_ids=ChunkIds(base),
-                next_id=cast("int", header["next_id"]),
-                journal_position=position,
-                snapshot_position=position,
-                snapshot_documents_version=0,
-                base_generation=snapshot.generation,
-            )
-        except (KeyError, ValueError, OSError) as error:
-            raise SnapshotDamaged(
-                f"its files contradict each other ({type(error).__name__}: {error})"
-            ) from error
-        self._open_index(state, snapshot)
-        return state
-
-    def _open_base(self, snapshot: StoredSnapshot, *, with_norms: bool) -> Block | None:
-        ids = cast("NDArray[np.int64]", snapshot.array("ids"))
-        names = _read_names(snapshot.rows("id_map"), ids)
-        if not len(ids):
-            return None
-        vectors = cast("NDArray[np.float32]", snapshot.array("vectors"))
-        norms = cast("NDArray[np.float64]", snapshot.array("norms")) if with_norms else None
-        records = RecordFile.open(snapshot.directory / "metadata.json")
-        metadata = MetadataIndex.from_rows(snapshot.rows("meta_index"))
-        lengths = {
-            "vectors.npy": len(vectors),
-            "metadata.json": len(records),
-            "meta_index.json": metadata.rows,
-            "norms.npy": len(ids) if norms is None else len(norms),
-        }
-        wrong = {name: length for name, length in lengths.items() if length != len(ids)}
-        if wrong or vectors.dtype != np.float32 or vectors.ndim != 2:
-            raise SnapshotDamaged(
-                f"ids.npy has {len(ids)} rows, but {wrong or 'vectors.npy is not a float32 matrix'}"
-            )
-        return Block(
-            vectors=vectors,
-            norms=norms,
-            ids=ids,
-            names=names,
-            records=records,
-            metadata=metadata,
-            rows=len(ids),
-        )
-
-    def _open_index(self, state: LibraryState, snapshot: StoredSnapshot) -> None:
-        """Load the saved index; where that fails, the library is searched exactly and says why."""
-        if state.base is None:
-            return
-        name = state.info["index_type"]
-        kind = self._plugins.index_types.get(name)
-        if kind is None:
-            state.warnings = (missing_type_warning(name),)
+    def _set_aside(self, library_id: str, damaged: _Damaged) -> None:
+        """Move a generation to quarantine, once another one has taken its place."""
+        if self._store is None:
             return
         try:
-            if not cast("dict[str, object]", snapshot.header["index"])["saved"]:
-                raise SnapshotDamaged("the snapshot holds no index")
-            params = kind.params.model_validate(state.info["index_params"])
-            index = kind.load(
-                snapshot.directory / "index", state.base.vectors, metric=state.info["metric"], params=params
-            )
-        except Exception as error:  # noqa: BLE001 - a broken plugin or a damaged index degrades the library, never loses it
-            _log.warning("the index of library %r cannot be loaded: %s", state.info["id"], error)
-            state.warnings = (
-                f"the saved index of type {name!r} cannot be loaded ({error}): rebuilt now, exact until then",
-            )
-            return
-        state.active = ActiveIndex(type=kind, params=params, index=index)
-        forget_pages(state.base.vectors)
+            self._store.quarantine(library_id, damaged.generation, damaged.reason)
+        except (StorageFailed, StorageFull) as error:
+            self.trouble.report(error)
+            _log.error("snapshot %d of %r could not be set aside: %s", damaged.generation, library_id, error)
 
     def write(
         self,
@@ -255,9 +262,14 @@ class Storage:
             reuse: the generation whose row files hold exactly this base, none where there is none.
             same_documents: the documents did not change since that generation either.
             save_index: writes the index into a directory, none where there is no index.
+
+        Raises:
+            StorageReadOnly: the storage failed before, and nothing is written until a restart.
+            StorageFailed: it could not be written; nothing of it is there.
         """
         if self._store is None:
             return None
+        self.trouble.check()
         info = view.info.copy()
         info["index_type"] = index_type
         info["index_params"] = index_params
@@ -287,7 +299,7 @@ class Storage:
                 arrays["norms"] = base.norms
             records = base.records
             rows["metadata"] = lambda: iter(records)
-            rows["id_map"] = lambda: _id_pairs(base)
+            rows["id_map"] = lambda: id_pairs(base)
             rows["meta_index"] = base.metadata.to_rows
         if reuse is not None and same_documents:
             unchanged.add("documents")
@@ -301,7 +313,11 @@ class Storage:
             unchanged=frozenset(unchanged),
             base_generation=reuse,
         )
-        self._store.write(info["id"], generation, parts)
+        try:
+            self._store.write(info["id"], generation, parts)
+        except Exception as error:
+            self.trouble.report(error)
+            raise
         snapshot = self._store.read(info["id"], generation)
         mapped: Block | None = None
         if base is not None:
@@ -323,8 +339,18 @@ class Storage:
         )
 
     def forget_before(self, state: LibraryState) -> None:
-        """Keep the two newest generations, and of the journal what came after the older of them."""
-        if self._store is None:
+        """Keep the two newest generations, and of the journal what came after the older of them.
+
+        What cannot be forgotten now is forgotten after the next snapshot: this one is complete, and serves.
+        """
+        try:
+            self._forget_before(state)
+        except (StorageFailed, StorageFull) as error:
+            self.trouble.report(error)
+            _log.error("what the snapshots of %r replace is kept for now: %s", state.info["id"], error)
+
+    def _forget_before(self, state: LibraryState) -> None:
+        if self._store is None or self.trouble.reason is not None:
             return
         library_id = state.info["id"]
         kept = sorted(state.generation_positions)[-2:]
@@ -350,35 +376,19 @@ class Storage:
         if self._journal is not None:
             self._journal.trim(library_id, _LAST_POSITION if position is None else position)
 
+    def remove_deleted(self, library_id: str, position: int) -> None:
+        """Remove what is kept of a library whose deletion is durable; what cannot be removed now is by a restart."""
+        try:
+            self.remove(library_id, position)
+        except (StorageFailed, StorageFull) as error:
+            self.trouble.report(error)
+            _log.error("library %r is deleted, and its files are not removed yet: %s", library_id, error)
+
     def close(self) -> None:
         """Close the store and the journal."""
-        if self._journal is not None:
-            self._journal.close()
-        if self._store is not None:
-            self._store.close()
-
-
-def _id_pairs(base: Block) -> Iterator[bytes]:
-    for chunk_id, internal in zip(base.chunk_ids(), base.ids, strict=True):
-        yield orjson.dumps([chunk_id, int(internal)])
-
-
-def _read_names(pairs: Iterable[bytes], ids: NDArray[np.int64]) -> PackedIds:
-    """Read what ``_id_pairs`` wrote; raises ``ValueError`` where it does not name every row once, in their order."""
-    names, row = PackedIdsMaker(), 0
-    for pair in pairs:
-        chunk_id, internal = cast("tuple[object, object]", orjson.loads(pair))
-        if not isinstance(chunk_id, str) or row >= len(ids) or internal != ids[row]:
-            raise ValueError(
-                f"id_map.json says that {chunk_id!r} is the row {internal}, which is not the next of ids.npy"
-            )
-        names.add([chunk_id])
-        row += 1
-    if row != len(ids):
-        raise ValueError(f"id_map.json names {row} chunks; expected {len(ids)}")
-    return names.make()
-
-
-def missing_type_warning(name: str) -> str:
-    """What a library says whose index type is not installed."""
-    return f"index type {name!r} is not installed or is disabled; searched exactly instead"
+        try:
+            if self._journal is not None:
+                self._journal.close()
+        finally:
+            if self._store is not None:
+                self._store.close()

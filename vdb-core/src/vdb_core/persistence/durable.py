@@ -12,7 +12,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from vdb_core.errors import OperatorError, StorageFailed, StorageFull
+from vdb_core.errors import OperatorError, StorageBroken, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,7 +37,9 @@ def storage_error(error: OSError, action: str) -> OperatorError:
             f"Could not {action}: {why}. Free some space and try again; nothing was kept of it."
         )
     code = errno.errorcode.get(error.errno or 0, "no errno")
-    return StorageFailed(f"Could not {action}: {why} ({code}).")
+    # EIO is how a device, and with it an fsync, fails; anything else is about names, rights or limits.
+    kind = StorageBroken if error.errno == errno.EIO else StorageFailed
+    return kind(f"Could not {action}: {why} ({code}).")
 
 
 @contextmanager

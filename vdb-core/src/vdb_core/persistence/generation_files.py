@@ -160,9 +160,10 @@ def _open_plain(path: Path) -> int:
 
 def _chunks(path: Path) -> Iterator[memoryview]:
     """Give the bytes of a plain file, a megabyte at a time, in a buffer that is used again."""
-    buffer = bytearray(_BUFFER)
-    view = memoryview(buffer)
     with open(_open_plain(path), "rb", buffering=0) as file:
+        # Most files of a small library are tiny: a megabyte for each would cost more than reading it.
+        buffer = bytearray(min(_BUFFER, max(1, os.fstat(file.fileno()).st_size)))
+        view = memoryview(buffer)
         while count := file.readinto(buffer):
             yield view[:count]
 

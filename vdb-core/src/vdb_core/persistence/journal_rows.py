@@ -200,11 +200,15 @@ def library_state(connection: sqlite3.Connection, library_id: str) -> tuple[int,
 
 
 def last_position(connection: sqlite3.Connection) -> int:
-    """Give the last position that was ever given, trimmed or not; 0 in a new journal."""
-    row: tuple[int] | None = connection.execute(
-        "SELECT seq FROM sqlite_sequence WHERE name = 'entries'"
+    """Give the last position that was ever given, trimmed or not; 0 in a new journal.
+
+    SQLite gives the next one above both: its counter, and the entries there are, should the counter be damaged.
+    """
+    row: tuple[int] = connection.execute(
+        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'entries'), 0),"
+        " coalesce((SELECT max(position) FROM entries), 0))"
     ).fetchone()
-    return 0 if row is None else row[0]
+    return row[0]
 
 
 def _seal(library_id: str, previous: int, shape: tuple[int, int] | None) -> int:

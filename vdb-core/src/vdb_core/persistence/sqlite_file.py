@@ -11,14 +11,15 @@ import sqlite3
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from vdb_core.errors import FormatUnsupported, OperatorError, StorageFailed, StorageFull
+from vdb_core.errors import FormatUnsupported, OperatorError, StorageBroken, StorageFailed, StorageFull
 from vdb_core.persistence.durable import Disk, is_full, told
+from vdb_core.persistence.sqlite_guard import check_sqlite, renew_log
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["FORMAT_VERSION", "damaged", "open_database", "pragma", "sqlite_told"]
+__all__ = ["FORMAT_VERSION", "damaged", "open_database", "pragma", "sqlite_told", "translate"]
 
 FORMAT_VERSION: Final = 1
 """Kept in ``user_version``. This code writes this one and reads it and every older one."""
@@ -26,7 +27,8 @@ FORMAT_VERSION: Final = 1
 _APPLICATION_ID: Final = 0x7664626A  # "vdbj"
 _MAGIC: Final = b"SQLite format 3\x00"
 _PAGE_BYTES: Final = 8192
-_CHECKPOINT_BYTES: Final = 4 << 20
+_LOG_BYTES: Final = 4 << 20
+"""What the log keeps of the disk once it was copied into the file."""
 
 _SCHEMA: Final = (
     # AUTOINCREMENT: a position is never given twice, however much was trimmed. `previous` is the position of the
@@ -71,14 +73,19 @@ def sqlite_told(path: Path, action: str) -> Generator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _translate(error, path, action) from error
+        raise translate(error, path, action) from error
 
 
-def _translate(error: sqlite3.Error, path: Path, action: str) -> OperatorError:
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+def translate(error: sqlite3.Error, path: Path, action: str) -> OperatorError:
+    """Tell an error of SQLite in the operator's words; ``action`` completes "Could not ..."."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    primary = code & 0xFF
     name = getattr(error, "sqlite_errorname", "no code")
-    if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and _no_room_beside(path)):
+    # A failed fsync is never about room: what it was to write has been taken by the system, and is lost.
+    if primary == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR_WRITE and _no_room_beside(path)):
         return StorageFull(f"Could not {action}: no room for {path}. Free some space and try again.")
+    if primary == sqlite3.SQLITE_IOERR:
+        return StorageBroken(f"Could not {action}: {error} ({name}) in {path}.")
     if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return damaged(path, f"SQLite reports: {error}")
     if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -120,6 +127,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         StorageFull: there is no room to create it.
         FormatUnsupported: a newer version wrote it.
     """
+    check_sqlite()
     with told(f"open the journal {path}"):
         if not path.exists():
             wal = path.with_name(f"{path.name}-wal")
@@ -131,6 +139,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if start != _MAGIC:
             # SQLite would take an empty file for an empty database.
             raise damaged(path, f"it begins with {start!r} instead of {_MAGIC!r}")
+    renew_log(path)
     with sqlite_told(path, "open the journal"):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",
@@ -141,6 +150,10 @@ def open_database(path: Path) -> sqlite3.Connection:
         )
         try:
             _configure(connection, path)
+            # SQLite syncs the directory of a log that it makes, and takes no notice where that fails. It has made one
+            # now; its name, and that an older one is gone, must be safe before anything relies on it.
+            with told(f"open the journal {path}"):
+                Disk().sync_directory(path.parent)
         except BaseException:
             connection.close()
             raise
@@ -158,9 +171,9 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     _ = pragma(connection, "fullfsync=ON")
     _ = pragma(connection, "checkpoint_fullfsync=ON")
     _ = pragma(connection, "secure_delete=OFF")
-    # A checkpoint is done by the append that reaches this many pages: small enough to be no long wait.
-    _ = pragma(connection, f"wal_autocheckpoint={_CHECKPOINT_BYTES // _PAGE_BYTES}")
-    _ = pragma(connection, f"journal_size_limit={_CHECKPOINT_BYTES}")
+    # No append does a checkpoint: it would wait for it, and SQLite hides from it whether it failed.
+    _ = pragma(connection, "wal_autocheckpoint=0")
+    _ = pragma(connection, f"journal_size_limit={_LOG_BYTES}")
     # Entries are written once and read once, in a replay: a larger cache would only be memory.
     _ = pragma(connection, "cache_size=-2048")
     _ = connection.execute("BEGIN IMMEDIATE")

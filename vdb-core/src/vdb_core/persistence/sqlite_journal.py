@@ -2,9 +2,13 @@
 
 ::
 
-    append    one transaction, one fsync; the batch as a whole or nothing of it
-    replay    slices of a few megabytes; the lock is free while the caller works on one
-    trim      a mark first, which is what counts; then rows, pages and the log shrink in slices
+    append      one transaction, one fsync; the batch as a whole or nothing of it
+    checkpoint  the log is copied into the file by a thread of its own, when no append is under way
+    replay      slices of a few megabytes; the lock is free while the caller works on one
+    trim        a mark first, which is what counts; then rows, pages and the log shrink in slices
+
+A failed write or fsync ends all writing until the file is opened anew (``broken``): the system may have dropped what it
+could not write, and a second fsync would answer for it. A full disk is no such failure.
 
 An altered or lost row is noticed (see ``journal_rows``). What cannot be seen is a write-ahead log that somebody cut
 at the end: to SQLite that is a crash before the commit.
@@ -19,12 +23,19 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from vdb_core.errors import EngineClosed, StorageFailed
+from vdb_core.errors import (
+    EngineClosed,
+    StorageBroken,
+    StorageFull,
+    StorageReadOnly,
+    WriteUncertain,
+)
 from vdb_core.persistence.journal_rows import check, insert, last_position, library_state, read_slice
-from vdb_core.persistence.sqlite_file import open_database, pragma, sqlite_told
+from vdb_core.persistence.sqlite_file import open_database, pragma, sqlite_told, translate
+from vdb_core.persistence.sqlite_tender import LogTender
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from vdb_core.persistence.contracts import JournalEntry
@@ -37,17 +48,20 @@ _TRIM_ROWS: Final = 256
 _VACUUM_PAGES: Final = 256
 _SPARE_PAGES: Final = 64
 _PAUSE_S: Final = 0.0005
+_NO_CHECKPOINT_ON_CLOSE: Final = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
 
 
 class SqliteJournal:
     """An append-only log in one file. Safe to call from many threads; one engine at a time (see ``lock_directory``)."""
 
-    def __init__(self, data_dir: Path, *, part_bytes: int = _PART_BYTES) -> None:
+    def __init__(self, data_dir: Path, *, part_bytes: int = _PART_BYTES, fsync: bool = True) -> None:
         """Open ``data_dir/_journal.sqlite3``, or create it with its directory.
 
         Args:
             data_dir: where the file lies.
             part_bytes: what is longer is kept in several rows, for SQLite takes at most 10^9 bytes a row.
+            fsync: whether an append waits for the device. Without, what was appended survives this process but not
+                the machine's end; the file stays whole then too, and ends with some earlier append.
 
         Raises:
             StorageFailed: it is damaged, or another program has it open.
@@ -57,13 +71,22 @@ class SqliteJournal:
         self._path: Path = data_dir / _NAME
         self._part_bytes: int = part_bytes
         self._lock: threading.Lock = threading.Lock()
+        self._synchronous: str = "FULL" if fsync else "NORMAL"
         self._unsettled: bool = False
+        self._broken: str | None = None
+        self._tender: LogTender = LogTender(self.checkpoint)
         self._connection: sqlite3.Connection | None = open_database(self._path)
+        _ = pragma(self._connection, f"synchronous={self._synchronous}")
 
     @property
     def path(self) -> Path:
         """The file."""
         return self._path
+
+    @property
+    def broken(self) -> str | None:
+        """Why nothing is written any more, or none. It stays so until the file is opened anew."""
+        return self._broken
 
     # Appending
 
@@ -74,42 +97,76 @@ class SqliteJournal:
 
         Raises:
             StorageFull: there is no room; nothing of the batch is there.
-            StorageFailed: the storage refused; nothing of the batch is there.
+            WriteUncertain: its flush failed; whether it is there will be seen when the file is opened anew.
+            StorageBroken: the storage refused; nothing of the batch is there, and nothing is appended any more.
+            StorageReadOnly: that happened before.
             EngineClosed: the journal was closed.
         """
-        with self._held("append to the journal") as connection:
+        with self._writing("append to the journal") as connection:
             if not batch:
                 return last_position(connection)
             self._settle(connection)
             _ = connection.execute("BEGIN IMMEDIATE")
             try:
                 position = insert(connection, batch, part_bytes=self._part_bytes)
-                _ = connection.execute("COMMIT")
+                self._commit(connection)
             except BaseException as error:
                 self._undo(connection, error)
                 raise
+            self._tender.appended(
+                sum(len(one.operation) + (0 if one.vectors is None else one.vectors.nbytes) for one in batch)
+            )
             return position
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            _ = connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            problem = translate(error, self._path, "append to the journal")
+            if isinstance(problem, StorageBroken):
+                # A whole commit may stand in the log, which a restart takes for a true one if the device has it.
+                raise WriteUncertain(
+                    f"{problem} Whether the write is kept is known after a restart."
+                ) from error
+            raise
 
     def _undo(self, connection: sqlite3.Connection, error: BaseException) -> None:
         if connection.in_transaction:
             with suppress(sqlite3.Error):
                 _ = connection.execute("ROLLBACK")
-        # A commit whose fsync failed has left a whole commit in the log, which a restart would take for a true one.
-        # (A full disk is told by the write before it, and leaves none.)
-        code: int = getattr(error, "sqlite_errorcode", 0)
-        if code & 0xFF == sqlite3.SQLITE_IOERR:
+        if isinstance(error, sqlite3.Error) and isinstance(
+            translate(error, self._path, "append to the journal"), StorageFull
+        ):
+            # What was written before the room ran out must not be taken for a commit, whatever stood there before.
             self._unsettled = True
-            with suppress(sqlite3.Error, StorageFailed):
+            with suppress(StorageFull), sqlite_told(self._path, "empty the journal's log"):
                 self._settle(connection)
 
     def _settle(self, connection: sqlite3.Connection) -> None:
-        """Empty the log, so that nothing in it can be taken for a commit; nothing is appended before that."""
+        """Empty the log after a write that found no room; nothing is appended before that."""
         if self._unsettled:
             if pragma(connection, "wal_checkpoint(TRUNCATE)") != 0:
-                raise StorageFailed(
-                    f"An earlier write to {self._path} failed and cannot be undone yet. Try again."
+                raise StorageFull(
+                    f"An earlier write to {self._path} found no room and cannot be undone yet. Try again."
                 )
             self._unsettled = False
+
+    # The log
+
+    def checkpoint(self) -> None:
+        """Copy the log into the file and empty it.
+
+        Raises:
+            StorageFull: there is no room; everything stays in the log, which is as good.
+            StorageBroken: the storage refused; nothing is appended any more.
+            StorageReadOnly: that happened before.
+            EngineClosed: the journal was closed.
+        """
+        with self._writing("checkpoint the journal") as connection:
+            self._tender.emptied()
+            # Not PASSIVE, which leaves the log as it is: a byte of it that went bad later would cut it there, and the
+            # older pages before that would hide the newer ones of the file.
+            _ = pragma(connection, "wal_checkpoint(TRUNCATE)")
 
     # Reading
 
@@ -151,14 +208,14 @@ class SqliteJournal:
 
         For a journal that was lost: snapshots remember positions, and must not take new entries for old ones.
         """
-        with self._held("advance the journal") as connection:
+        with self._writing("advance the journal") as connection:
             if position <= last_position(connection):
                 return
             _ = connection.execute("BEGIN IMMEDIATE")
             try:
                 _ = connection.execute("DELETE FROM sqlite_sequence WHERE name = 'entries'")
                 _ = connection.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (position,))
-                _ = connection.execute("COMMIT")
+                self._commit(connection)
             except BaseException as error:
                 self._undo(connection, error)
                 raise
@@ -175,7 +232,7 @@ class SqliteJournal:
             StorageFailed: the storage refused.
             EngineClosed: the journal was closed.
         """
-        with self._held("trim the journal") as connection:
+        with self._writing("trim the journal") as connection:
             state = library_state(connection, library_id)
             if state is None:
                 return
@@ -196,7 +253,7 @@ class SqliteJournal:
 
     def _remove_slice(self, library_id: str, mark: int) -> bool:
         """Remove some of what lies at or below the mark; tells whether there was anything."""
-        with self._held("trim the journal") as connection:
+        with self._writing("trim the journal") as connection:
             rows: list[tuple[int, int]] = connection.execute(
                 "SELECT position, length(operation) + coalesce(length(vectors), 0) FROM entries"
                 " WHERE library_id = ? AND position <= ? ORDER BY position LIMIT ?",
@@ -228,7 +285,7 @@ class SqliteJournal:
         """Give free pages back to the file system, some at a time, then empty the log."""
         before = sys.maxsize
         while True:
-            with self._held("shrink the journal") as connection:
+            with self._writing("shrink the journal") as connection:
                 free = pragma(connection, "freelist_count")
                 if not isinstance(free, int) or free <= _SPARE_PAGES or free >= before:
                     _ = pragma(connection, "wal_checkpoint(TRUNCATE)")
@@ -257,7 +314,7 @@ class SqliteJournal:
             self._undo(connection, error)
             raise
         finally:
-            _ = pragma(connection, "synchronous=FULL")
+            _ = pragma(connection, f"synchronous={self._synchronous}")
 
     # Holding the file
 
@@ -265,20 +322,55 @@ class SqliteJournal:
         """Write the log into the file and close it; a second call does nothing."""
         with self._lock:
             connection, self._connection = self._connection, None
-            if connection is not None:
-                with sqlite_told(self._path, "close the journal"):
-                    try:
-                        if self._unsettled:
-                            self._settle(connection)
-                    finally:
-                        connection.close()
+        self._tender.stop()
+        if connection is not None:
+            with sqlite_told(self._path, "close the journal"):
+                try:
+                    if self._broken is None:
+                        self._settle(connection)
+                    else:
+                        _keep_from_checkpointing(connection)
+                finally:
+                    connection.close()
 
     @contextmanager
     def _held(self, action: str) -> Generator[sqlite3.Connection]:
         with self._lock, sqlite_told(self._path, action):
             if self._connection is None:
-                raise EngineClosed(f"The journal {self._path} was closed. Open the engine again.")
+                raise self._closed()
             yield self._connection
+
+    @contextmanager
+    def _writing(self, action: str) -> Generator[sqlite3.Connection]:
+        """Hold the file for a change; none is made once one has failed."""
+        with self._lock:
+            if self._connection is None:
+                raise self._closed()
+            if self._broken is not None:
+                raise StorageReadOnly(
+                    f"Could not {action}: nothing is written since an earlier failure ({self._broken}) See to the "
+                    f"disk, then restart."
+                )
+            try:
+                with sqlite_told(self._path, action):
+                    yield self._connection
+            except StorageBroken as error:
+                self._broken = str(error)
+                raise
+
+    def _closed(self) -> EngineClosed:
+        return EngineClosed(f"The journal {self._path} was closed. Open the engine again.")
+
+
+def _keep_from_checkpointing(connection: sqlite3.Connection) -> None:
+    """Let a connection close without a last checkpoint, which Python offers from 3.12 on.
+
+    Where one is made it does no harm: it copies only what was acknowledged, writes all of that anew, and keeps the log
+    where it fails.
+    """
+    setconfig: Callable[[int, bool], None] | None = getattr(connection, "setconfig", None)
+    if setconfig is not None:
+        setconfig(_NO_CHECKPOINT_ON_CLOSE, True)
 
 
 def _has_parts(connection: sqlite3.Connection, position: int) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from vdb_core.plugins.hookspec import hookimpl
 from vdb_core.plugins.records import Capabilities, Complexity, IndexType, JournalType, SnapshotStoreType
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from pydantic import BaseModel
 
     from vdb_core.indexes.contract import Cancelled, Index, Metric, Progress
     from vdb_core.persistence.contracts import Journal, SnapshotStore
@@ -64,13 +65,23 @@ def _open_snapshots(data_dir: str, params: BaseModel) -> SnapshotStore:
     return NumpySnapshotStore(Path(data_dir))
 
 
+class SqliteParams(BaseModel):
+    """Settings of the SQLite journal."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    durability: Literal["fsync", "os"] = "fsync"
+    """Whether an append waits for the device, or for the operating system alone."""
+
+
 def _open_journal(data_dir: str, params: BaseModel) -> Journal:
-    del params
     from pathlib import Path
 
     from vdb_core.persistence.sqlite_journal import SqliteJournal
 
-    return SqliteJournal(Path(data_dir))
+    return SqliteJournal(
+        Path(data_dir), fsync=not isinstance(params, SqliteParams) or params.durability == "fsync"
+    )
 
 
 @hookimpl
@@ -109,5 +120,6 @@ def vdb_register_journals() -> Iterable[JournalType]:
             name="sqlite",
             summary="Acknowledged operations in one SQLite file under the data directory.",
             open=_open_journal,
+            params=SqliteParams,
         )
     ]

@@ -9,10 +9,12 @@ from vdb_core.services.libraries import LibraryService
 from vdb_core.services.opening import Services, open_services
 from vdb_core.services.queries import QueryService
 from vdb_core.services.results import DeleteResult, Export, Page, SearchAnswer, UpsertResult, WouldBlock
-from vdb_core.services.settings import EngineSettings, Limits
+from vdb_core.services.settings import DURABILITIES, Durability, EngineSettings, Limits
 
 __all__ = [
+    "DURABILITIES",
     "DeleteResult",
+    "Durability",
     "EngineSettings",
     "Export",
     "IndexingService",

@@ -20,7 +20,14 @@ from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, Remove, Upsert
 from vdb_core.engine.records import created_at_of, finish, parse, start
-from vdb_core.errors import AlreadyExists, ChunkNotFound, DocumentNotFound, Fault, ValidationFailed
+from vdb_core.errors import (
+    AlreadyExists,
+    ChunkNotFound,
+    DocumentNotFound,
+    Fault,
+    LibraryNotFound,
+    ValidationFailed,
+)
 from vdb_core.filters import parse_filter
 from vdb_core.indexes import bitmap
 from vdb_core.services.checks import (
@@ -166,7 +173,7 @@ class ChunkOperations(DocumentOperations):
         """Read a chunk; raises ``ChunkNotFound``."""
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            row = None if entry.state is None else entry.state.find(chunk_id)
+            row = entry.readable().find(chunk_id)
             if row is not None:
                 return chunk_of(row)
         raise ChunkNotFound(f"Library {library_id!r} has no chunk {chunk_id!r}.")
@@ -201,7 +208,7 @@ class ChunkOperations(DocumentOperations):
         items: list[Chunk] = []
         last = 0
         with entry.lock.read():
-            state = cast("LibraryState", entry.state)
+            state = entry.readable()
             if document_id is not None and document_id not in state.documents:
                 raise DocumentNotFound(f"Library {library_id!r} has no document {document_id!r}.")
             for block in state.blocks():
@@ -244,8 +251,7 @@ class ChunkOperations(DocumentOperations):
             if name in body and body[name] is None
         )
         raise_faults(faults)
-        vector = None
-        norm = 1.0
+        ready = None
         if "embedding" in body or "embedding_b64" in body:
             given = {name: body[name] for name in ("embedding", "embedding_b64") if name in body}
             ready = prepare_rows(
@@ -258,8 +264,6 @@ class ChunkOperations(DocumentOperations):
                 limits=limits,
                 embedder=self._engine.embedder,
             )
-            vector = ready.vectors[0]
-            norm = 1.0 if ready.norms is None else float(ready.norms[0])
 
         def prepare(overlay: Overlay) -> Plan[Chunk]:
             revision = overlay.info["revision"] + 1
@@ -291,7 +295,10 @@ class ChunkOperations(DocumentOperations):
                 chunk_id, document_id, cast("str | None", body.get("text", record["text"])), metadata
             )
             fresh = finish(head, revision, record["created_at"].encode(), now.encode())
-            stored, length = (old.vector, old.norm) if vector is None else (vector, norm)
+            stored, length = old.vector, old.norm
+            if ready is not None:
+                _check_form(overlay.info, ready)
+                stored, length = ready.vectors[0], 1.0 if ready.norms is None else float(ready.norms[0])
             operation = Upsert(
                 revision=revision,
                 time=now,
@@ -368,6 +375,24 @@ def _plan_delete(overlay: Overlay, ids: list[str]) -> Plan[DeleteResult]:
     return Plan([operation], lambda: DeleteResult(deleted=len(ids), revision=revision))
 
 
+def _check_form(info: LibraryInfo, rows: Rows) -> None:
+    """Check that rows that were prepared before the write's turn came are what the library stores now."""
+    if (rows.norms is not None) != (info["metric"] == "cosine"):
+        # Another library by now, deleted and made again under the same id; this write belongs to the one that was.
+        raise LibraryNotFound(f"Library {info['id']!r} was deleted while rows for it were on their way.")
+    dimension = int(rows.vectors.shape[1])
+    if info["dimension"] not in (None, dimension):
+        raise ValidationFailed.of(
+            [
+                Fault(
+                    f"{rows.pointers(at)}/embedding",
+                    f"expected {info['dimension']} numbers; received {dimension}",
+                )
+                for at in range(len(rows.ids))
+            ]
+        )
+
+
 def plan_upsert(
     overlay: Overlay, rows: Rows, old: Mapping[str, bytes], *, create_documents: bool
 ) -> list[Operation]:
@@ -380,17 +405,7 @@ def plan_upsert(
         create_documents: make documents that are named and not there.
     """
     info: LibraryInfo = overlay.info
-    dimension = int(rows.vectors.shape[1])
-    if info["dimension"] not in (None, dimension):
-        raise ValidationFailed.of(
-            [
-                Fault(
-                    f"{rows.pointers(at)}/embedding",
-                    f"expected {info['dimension']} numbers; received {dimension}",
-                )
-                for at in range(len(rows.ids))
-            ]
-        )
+    _check_form(info, rows)
     revision = info["revision"] + 1
     now = format_time(now_us())
     operations: list[Operation] = []

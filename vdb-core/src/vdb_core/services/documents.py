@@ -120,7 +120,7 @@ class DocumentOperations:
         """Read a document; raises ``DocumentNotFound``."""
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            record = None if entry.state is None else entry.state.documents.get(document_id)
+            record = entry.readable().documents.get(document_id)
         if record is None:
             raise DocumentNotFound(f"Library {library_id!r} has no document {document_id!r}.")
         return document_of(record)
@@ -133,11 +133,11 @@ class DocumentOperations:
         after = decode_cursor("documents", cursor, str)
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            table = entry.state.documents if entry.state is not None else None
-            ids = [] if table is None else table.sorted_ids()
+            table = entry.readable().documents
+            ids = table.sorted_ids()
             begin = 0 if after is None else bisect_right(ids, cast("str", after))
             chosen = ids[begin : begin + limit]
-            records = [] if table is None else [table.get(one) for one in chosen]
+            records = [table.get(one) for one in chosen]
         more = begin + limit < len(ids)
         return Page(
             items=[document_of(record) for record in records if record is not None],

@@ -83,7 +83,7 @@ class IndexingService:
         """
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            state = cast("LibraryState", entry.state)
+            state = entry.readable()
             sizes = state.nbytes()
             degraded = bool(state.warnings)
             return {

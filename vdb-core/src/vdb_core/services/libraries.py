@@ -23,8 +23,17 @@ from vdb_core.domain import (
 from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
+from vdb_core.engine.overlay import NeedsPublishError
 from vdb_core.engine.state import LibraryInfo
-from vdb_core.errors import AlreadyExists, Fault, LibraryNotFound, SnapshotDamaged, ValidationFailed, VdbError
+from vdb_core.errors import (
+    AlreadyExists,
+    Fault,
+    LibraryNotFound,
+    OperatorError,
+    SnapshotDamaged,
+    ValidationFailed,
+    VdbError,
+)
 from vdb_core.indexes import METRICS, bitmap
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import (
@@ -164,6 +173,8 @@ class LibraryService(ChunkOperations):
         return []
 
     def _plan_create(self, overlay: Overlay, info: LibraryInfo, more: Sequence[Operation]) -> Plan[Library]:
+        if overlay.deleted:
+            raise NeedsPublishError  # its id is free once the deletion is published
         if overlay.exists or self._engine.repository.taken(info["id"]):
             raise AlreadyExists(
                 f"A library with the id {info['id']!r} exists already (case makes no difference).",
@@ -175,9 +186,7 @@ class LibraryService(ChunkOperations):
         """Read a library; raises ``LibraryNotFound``."""
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            if entry.state is None or entry.state.removed:
-                raise LibraryNotFound(f"No library has the id {library_id!r}.")
-            return library_of(entry.state)
+            return library_of(entry.readable())
 
     def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[Library]:
         """List libraries in the order of their ids."""
@@ -190,7 +199,7 @@ class LibraryService(ChunkOperations):
         for one in chosen:
             try:
                 items.append(self.get(one))
-            except (LibraryNotFound, SnapshotDamaged):
+            except (LibraryNotFound, OperatorError):
                 continue  # deleted since the ids were read, or named by the health report
         more = begin + limit < len(ids)
         return Page(items=items, next_cursor=encode_cursor("libraries", chosen[-1]) if more else None)
@@ -252,8 +261,10 @@ class LibraryService(ChunkOperations):
             if error is None:
                 done.set_result(None)
                 return
-            with entry.build_lock:
-                entry.closing = False
+            if not isinstance(error, LibraryNotFound):
+                # Somebody else deleted it: what is left of it must never be built.
+                with entry.build_lock:
+                    entry.closing = False
             done.set_exception(error)
 
         def submit(_: object = None) -> None:
@@ -277,7 +288,7 @@ class LibraryService(ChunkOperations):
         """Take a consistent view of a library that can be read while writes go on."""
         entry = self._engine.entry(library_id)
         with entry.lock.read():
-            state = cast("LibraryState", entry.state)
+            state = entry.readable()
             view = state.view()
             library = library_of(state).to_json()
         return Export(

@@ -39,17 +39,27 @@ class Services:
         """The settings it was opened with."""
         return self._engine.settings
 
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused since a failure of the storage."""
+        return self._engine.trouble.reason is not None
+
     def health(self) -> dict[str, object]:
         """Whether it serves, and what an operator should look at."""
         failed = [
             report.name for report in self.plugins.reports() if report.state not in {"loaded", "disabled"}
         ]
+        engine = self._engine
+        damaged = engine.repository.damaged()
         return {
             "ready": True,
+            "durability": engine.durability,
+            "read_only": engine.trouble.reason is not None,
             "libraries": len(self._engine.repository.ids()),
             "pending_writes": self._engine.committer.pending,
             "failed_plugins": failed,
-            "damaged_libraries": self._engine.repository.damaged(),
+            "damaged_libraries": sorted(damaged),
+            "unavailable": damaged,
         }
 
     def statistics(self) -> dict[str, float]:
@@ -65,6 +75,7 @@ class Services:
             dead += state.dead_rows
             documents += len(state.documents)
         return {
+            "read_only": int(self._engine.trouble.reason is not None),
             "libraries": len(self._engine.repository.ids()),
             "libraries_loaded": len(entries),
             "chunks": rows,

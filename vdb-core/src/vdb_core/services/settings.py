@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["EngineSettings", "Limits"]
+__all__ = ["DURABILITIES", "Durability", "EngineSettings", "Limits"]
+
+Durability: TypeAlias = Literal["fsync", "os", "none"]
+"""What a write has reached when it is acknowledged: the device, the operating system, or the process alone."""
+
+DURABILITIES: Final[tuple[Durability, ...]] = ("fsync", "os", "none")
 
 
 @final
@@ -57,6 +62,20 @@ class EngineSettings:
 
     journal: str = "sqlite"
     """Name of the journal."""
+
+    durability: Durability = "fsync"
+    """``fsync``: an acknowledged write survives power loss. ``os``: it survives the end of this process, not of the
+    machine. ``none``: nothing is journaled; what the last checkpoint has survives, and closing makes one."""
+
+    checkpoint_bytes: int = 256 << 20
+    """A checkpoint is made when the journal holds more bytes than this that no snapshot has."""
+
+    checkpoint_age_s: float = 3_600.0
+    """A library is checkpointed when it has had unsaved writes for so many seconds."""
+
+    checkpoint_on_close_s: float = 0.0
+    """How long closing may take to write what no snapshot has; 0 leaves it to the journal. With durability ``none``
+    everything is written, however long that takes."""
 
     embedder: str | None = None
     """Name of the embedder that turns texts into embeddings; none refuses texts without embeddings."""

@@ -83,6 +83,10 @@ def serve(
         Path | None,
         typer.Option("--data-dir", help="Where libraries are kept (VDB_DATA_DIR). Default: ./data."),
     ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(help="fsync, os or none: where a write is when it is answered (VDB_DURABILITY)."),
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option("--insecure", help="Listen beyond this machine without VDB_API_KEY, knowingly."),
@@ -109,6 +113,7 @@ def serve(
             host=host,
             port=port,
             data_dir=data_dir,
+            durability=durability,
             insecure=insecure,
             workers=workers,
             log_level=log_level,

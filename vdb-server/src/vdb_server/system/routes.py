@@ -21,7 +21,7 @@ router = APIRouter(tags=["system"])
 class HealthView(View):
     """The process answers."""
 
-    status: str = Field(examples=["ok"])
+    status: str = Field(examples=["ok"], description="`ok`, or `read_only` since the storage failed.")
 
 
 class ReadyView(View):
@@ -31,9 +31,9 @@ class ReadyView(View):
 
 
 @router.get("/healthz", response_model=HealthView)
-async def healthz() -> Response:
-    """Tell that the process answers. Asks for nothing else, and needs no key."""
-    return json_response({"status": "ok"})
+async def healthz(request: Request) -> Response:
+    """Tell that the process answers, and whether it still writes. Waits for nothing, and needs no key."""
+    return json_response({"status": "read_only" if services_of(request).read_only else "ok"})
 
 
 @router.get(
