@@ -583,6 +583,15 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session
+def docker(session: nox.Session) -> None:
+    """Build the image and run it: made key, kill and restart, locked down, full disk, compose; ``-- -k KEY`` chooses."""
+    _need(
+        shutil.which("docker"), "docker is not on the PATH.", "sudo apt-get install docker.io docker-compose"
+    )
+    _run(session, _tools(session), "-m", "pytest", "-s", "docker/tests", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Check the documentation: code blocks run, links lead somewhere, every hook has its page."""
     python = _stack(session, "test")

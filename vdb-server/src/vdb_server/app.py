@@ -31,6 +31,7 @@ from vdb_server.settings import Settings
 from vdb_server.system.metrics import Metrics
 from vdb_server.system.routes import router as system_router
 from vdb_server.transfer.routes import router as transfer_router
+from vdb_server.wire.redact import PathHider
 from vdb_server.wire.replies import problem_response
 
 if TYPE_CHECKING:
@@ -63,11 +64,13 @@ def create_app(
     """
     chosen = Settings() if settings is None else settings
     metrics = Metrics()
+    # Callers in this very process may know where things lie.
+    hide = str if trusted else PathHider(chosen)
     app = Application(
         title="vdb",
         version=__version__,
-        lifespan=_lifespan(chosen, services, metrics),
-        middleware=_middleware(chosen, metrics, trusted=trusted),
+        lifespan=_lifespan(chosen, services, metrics, hide),
+        middleware=_middleware(chosen, metrics, hide, trusted=trusted),
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
@@ -96,6 +99,7 @@ def create_app(
         },
         chosen,
         metrics,
+        hide=hide,
         trusted=trusted,
     )
     return app
@@ -114,7 +118,9 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -> Callable[[FastAPI], Any]:
+def _lifespan(
+    settings: Settings, services: Services | None, metrics: Metrics, hide: Callable[[str], str]
+) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[AppState]:
         executor = ThreadPoolExecutor(_THREADS, "vdb-request")
@@ -124,7 +130,7 @@ def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -
             running = await asyncio.to_thread(open_engine, settings)
         metrics.watch(running.statistics)
         try:
-            yield {"services": running, "settings": settings, "metrics": metrics}
+            yield {"services": running, "settings": settings, "metrics": metrics, "hide": hide}
         finally:
             if services is None:
                 await asyncio.to_thread(running.close)
@@ -132,9 +138,11 @@ def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -
     return lifespan
 
 
-def _middleware(settings: Settings, metrics: Metrics, *, trusted: bool) -> list[Middleware]:
+def _middleware(
+    settings: Settings, metrics: Metrics, hide: Callable[[str], str], *, trusted: bool
+) -> list[Middleware]:
     layers = [
-        Middleware(middleware.ObserveMiddleware, metrics=metrics),
+        Middleware(middleware.ObserveMiddleware, metrics=metrics, hide=hide),
         Middleware(middleware.TargetMiddleware),
     ]
     if not trusted:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from vdb_core.services import Services
     from vdb_server.settings import Settings
     from vdb_server.system.metrics import Metrics
 
-__all__ = ["AppState", "services_of", "settings_of"]
+__all__ = ["AppState", "hide_of", "metrics_of", "services_of", "settings_of"]
 
 
 class AppState(TypedDict):
@@ -20,6 +22,7 @@ class AppState(TypedDict):
     services: Services
     settings: Settings
     metrics: Metrics
+    hide: Callable[[str], str]
 
 
 def services_of(request: Request) -> Services:
@@ -30,3 +33,13 @@ def services_of(request: Request) -> Services:
 def settings_of(request: Request) -> Settings:
     """The settings of the application that got the request."""
     return cast("AppState", request.scope["state"])["settings"]
+
+
+def metrics_of(request: Request) -> Metrics:
+    """The metrics of the application that got the request."""
+    return cast("AppState", request.scope["state"])["metrics"]
+
+
+def hide_of(request: Request) -> Callable[[str], str]:
+    """What takes out of texts for operators what callers need not know."""
+    return cast("AppState", request.scope["state"])["hide"]

@@ -11,12 +11,14 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
+from pydantic import SecretStr
 
 from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
 from vdb_core.services import return_memory_early
 from vdb_server.app import create_app
 from vdb_server.cli.output import Failure, line, warn
 from vdb_server.cli.writing import Protocol
+from vdb_server.keys import KEPT_KEY, keep_key
 from vdb_server.logging import configure_logging
 from vdb_server.opening import open_engine
 
@@ -53,7 +55,8 @@ def serve(settings: Settings) -> None:
     return_memory_early()
     with _listen(settings.host, settings.port) as listener:
         try:
-            services = open_engine(settings)
+            with _stoppable():
+                services = open_engine(settings)
         except DataDirectoryLocked as error:
             raise Failure(str(error)) from error
         except ValidationFailed as error:
@@ -64,6 +67,8 @@ def serve(settings: Settings) -> None:
             if report.state not in {"loaded", "disabled"}:
                 warn(f"vdb: plugin {report.name} of {report.distribution} is not loaded: {report.reason}")
         with services:
+            if settings.needs_key:
+                settings = _with_kept_key(settings)
             # What was imported so far stays for good: collections need not walk it again and again.
             gc.freeze()
             sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -80,6 +85,46 @@ def serve(settings: Settings) -> None:
                 timeout_graceful_shutdown=_GRACE_S,
             )
             _Server(config, f"http://{_shown(settings.host)}:{listener.getsockname()[1]}").run([listener])
+
+
+@contextlib.contextmanager
+def _stoppable() -> Generator[None]:
+    """Let SIGTERM end what runs before the server takes signals over.
+
+    In a container this is process 1, which the system's own answer to SIGTERM spares: without this, stopping it while
+    much is read from disk would wait until it is killed.
+    """
+
+    def leave(number: int, _: object) -> None:
+        raise Failure("stopped before it was ready", 128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _with_kept_key(settings: Settings) -> Settings:
+    """Settings with the key of the data directory, which is made and shown where there is none yet."""
+    file = settings.data_dir / KEPT_KEY
+    try:
+        key, is_new = keep_key(settings.data_dir)
+        kept = settings.model_copy(update={"api_key": SecretStr(key)})
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(
+            f"the API key cannot be kept in {file}: {error.strerror or error}. Set VDB_API_KEY."
+        ) from error
+    if is_new:
+        line(
+            f"vdb listens beyond this machine and no API key was given, so it made one:\n\n    {key}\n\n"
+            f"It is shown this once and kept in {file}. VDB_API_KEY sets another."
+        )
+    else:
+        line(f"vdb uses the API key in {file}. VDB_API_KEY sets another.")
+    return kept
 
 
 class _Server(uvicorn.Server):
