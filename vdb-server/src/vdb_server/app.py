@@ -128,7 +128,7 @@ def _lifespan(
         running = services
         if running is None:
             running = await asyncio.to_thread(open_engine, settings)
-        metrics.watch(running.statistics)
+        metrics.watch(running)
         try:
             yield {"services": running, "settings": settings, "metrics": metrics, "hide": hide}
         finally:

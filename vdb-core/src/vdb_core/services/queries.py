@@ -371,6 +371,7 @@ class QueryService:
                 warnings=warnings,
                 took_ms=took,
                 explain=None if explain is None else explain.copy(),
+                route=found.route,
             )
             for hits in every
         ]

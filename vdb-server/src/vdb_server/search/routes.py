@@ -16,7 +16,7 @@ from vdb_core.services import WouldBlock
 from vdb_server.errors import HttpProblem, bad_parameter
 from vdb_server.middleware.headers import header
 from vdb_server.search.schemas import BatchAnswer, BatchQuery, SearchAnswerView, SearchQuery
-from vdb_server.state import services_of, settings_of
+from vdb_server.state import metrics_of, services_of, settings_of
 from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
 from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object, read_body
@@ -24,6 +24,8 @@ from vdb_server.wire.parameters import LibraryId, flag, names_of, parse_object_p
 from vdb_server.wire.replies import JsonReply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from vdb_core.services import SearchAnswer, Services
 
 __all__ = ["answer", "batch_answer", "router", "search", "search_batch"]
@@ -64,6 +66,7 @@ async def search(request: Request, library_id: LibraryId) -> Response:
         found = services.queries.search(library_id, query, wait=False)
     except WouldBlock:
         found = await in_thread(services.queries.search, library_id, query)
+    metrics_of(request).searched(found)
     return JsonReply(found.to_json())
 
 
@@ -91,8 +94,9 @@ def batch_answer(
     content_type: str | None,
     query_string: bytes,
     max_depth: int,
+    seen: Callable[[Sequence[SearchAnswer]], None] | None = None,
 ) -> bytes:
-    """Answer a batch of queries, whichever form it comes in."""
+    """Answer a batch of queries, whichever form it comes in; ``seen`` is called with the answers."""
     if content_type == "application/x-npy":
         answers = _matrix_answers(services, library_id, raw, query_string, max_depth)
     else:
@@ -108,6 +112,8 @@ def batch_answer(
             library_id,
             given["queries"],  # pyright: ignore[reportArgumentType] - the core checks what it is
         )
+    if seen is not None:
+        seen(answers)
     return b'{"results":[' + b",".join([answer.to_json() for answer in answers]) + b"]}"
 
 
@@ -191,5 +197,6 @@ async def search_batch(request: Request, library_id: LibraryId) -> Response:
         content_type=header(request.scope, b"content-type"),
         query_string=request.scope["query_string"],
         max_depth=settings_of(request).max_json_depth,
+        seen=metrics_of(request).searched_batch,
     )
     return JsonReply(content)
