@@ -450,7 +450,7 @@ def _fuzz(session: nox.Session, times: int, missing: list[str]) -> None:
 def tests(session: nox.Session) -> None:
     """Run all that Python and cargo can: Rust's tests, each distribution's, and those that cross them."""
     _require_rust()
-    python = _stack(session, "test")
+    python = _stack(session, "test", "whole")
     if not session.posargs:
         with session.chdir(RUST):
             session.run("cargo", "test", "--workspace", "--locked", external=True)

@@ -30,6 +30,7 @@ from vdb_server.search import routes as search
 from vdb_server.settings import Settings
 from vdb_server.system.metrics import Metrics
 from vdb_server.system.routes import router as system_router
+from vdb_server.system.tracing import is_traced, telemetry_config
 from vdb_server.transfer.routes import router as transfer_router
 from vdb_server.wire.redact import PathHider
 from vdb_server.wire.replies import problem_response
@@ -69,7 +70,8 @@ def create_app(
     app = Application(
         title="vdb",
         version=__version__,
-        lifespan=_lifespan(chosen, services, metrics, hide),
+        lifespan=_lifespan(chosen, services, metrics, hide, trusted=trusted),
+        telemetry=telemetry_config(trusted=trusted),
         middleware=_middleware(chosen, metrics, hide, trusted=trusted),
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -119,18 +121,33 @@ class Application(FastAPI):
 
 
 def _lifespan(
-    settings: Settings, services: Services | None, metrics: Metrics, hide: Callable[[str], str]
+    settings: Settings,
+    services: Services | None,
+    metrics: Metrics,
+    hide: Callable[[str], str],
+    *,
+    trusted: bool,
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[AppState]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[AppState]:
         executor = ThreadPoolExecutor(_THREADS, "vdb-request")
         asyncio.get_running_loop().set_default_executor(executor)
         running = services
         if running is None:
             running = await asyncio.to_thread(open_engine, settings)
         metrics.watch(running)
+        # FastAPI has set its exporters up by now. Only its own way makes spans: where they are wanted, all go there.
+        traced = is_traced() and not trusted
+        if traced and isinstance(app, Application):
+            app.short_way = None
         try:
-            yield {"services": running, "settings": settings, "metrics": metrics, "hide": hide}
+            yield {
+                "services": running,
+                "settings": settings,
+                "metrics": metrics,
+                "hide": hide,
+                "traced": traced,
+            }
         finally:
             if services is None:
                 await asyncio.to_thread(running.close)

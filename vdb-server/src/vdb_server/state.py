@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vdb_server.settings import Settings
     from vdb_server.system.metrics import Metrics
 
-__all__ = ["AppState", "hide_of", "metrics_of", "services_of", "settings_of"]
+__all__ = ["AppState", "hide_of", "is_traced", "metrics_of", "services_of", "settings_of"]
 
 
 class AppState(TypedDict):
@@ -23,6 +23,7 @@ class AppState(TypedDict):
     settings: Settings
     metrics: Metrics
     hide: Callable[[str], str]
+    traced: bool
 
 
 def services_of(request: Request) -> Services:
@@ -43,3 +44,8 @@ def metrics_of(request: Request) -> Metrics:
 def hide_of(request: Request) -> Callable[[str], str]:
     """What takes out of texts for operators what callers need not know."""
     return cast("AppState", request.scope["state"])["hide"]
+
+
+def is_traced(request: Request) -> bool:
+    """Whether the request has a span that things can be said on."""
+    return cast("AppState", request.scope["state"])["traced"]

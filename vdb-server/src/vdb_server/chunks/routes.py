@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from vdb_server.audit import audit_delete
 from vdb_server.chunks.schemas import ChunkPage, ChunkPatch, ChunkRow, ChunksDelete, ChunkView
 from vdb_server.documents.schemas import DeletedView
 from vdb_server.state import services_of, settings_of
@@ -103,9 +104,9 @@ async def list_chunks(
 )
 async def delete_chunks(request: Request, library_id: LibraryId) -> Response:
     """Delete chunks by their ids or by a filter; an empty body or filter is refused."""
-    result = await commit(
-        services_of(request).libraries.delete_chunks, library_id, await read_object(request)
-    )
+    given = await read_object(request)
+    result = await commit(services_of(request).libraries.delete_chunks, library_id, given)
+    audit_delete(request, "chunks", library_id, body=given, deleted=result.deleted)
     return json_response(result.to_json())
 
 
@@ -146,4 +147,5 @@ async def delete_chunk(
     result = await commit(
         services_of(request).libraries.delete_chunk, library_id, chunk_id, if_match=expected
     )
+    audit_delete(request, "chunk", library_id, item=chunk_id, deleted=result.deleted)
     return json_response(result.to_json())

@@ -52,6 +52,7 @@ def serve(settings: Settings) -> None:
     if refusal is not None:
         raise Failure(refusal, 2)
     configure_logging(settings)
+    _name_service()
     return_memory_early()
     with _listen(settings.host, settings.port) as listener:
         try:
@@ -168,6 +169,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _name_service() -> None:
+    """Call ourselves vdb in traces, unless the standard variables say otherwise."""
+    if "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        os.environ.setdefault("OTEL_SERVICE_NAME", "vdb")
 
 
 def _workers() -> int:

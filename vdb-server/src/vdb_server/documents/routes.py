@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from vdb_server.audit import audit_delete
 from vdb_server.documents.schemas import (
     DeletedView,
     DocumentCreate,
@@ -99,4 +100,5 @@ async def delete_document(
     expected = parse_if_match(if_match)
     libraries = services_of(request).libraries
     result = await commit(libraries.delete_document, library_id, document_id, if_match=expected)
+    audit_delete(request, "document", library_id, item=document_id, deleted=result.deleted)
     return json_response(result.to_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from vdb_server.audit import audit_delete
 from vdb_server.libraries.schemas import LibraryCreate, LibraryPage, LibraryPatch, LibraryView
 from vdb_server.state import services_of
 from vdb_server.wire.calls import commit, in_thread
@@ -87,5 +88,7 @@ async def patch_library(request: Request, library_id: LibraryId, if_match: IfMat
 @router.delete("/{library_id}", status_code=204, responses=problems(404, 412, 422, 503, 507))
 async def delete_library(request: Request, library_id: LibraryId, if_match: IfMatch = None) -> Response:
     """Delete a library and everything in it."""
-    await commit(services_of(request).libraries.delete, library_id, if_match=parse_if_match(if_match))
+    expected = parse_if_match(if_match)
+    chunks = await commit(services_of(request).libraries.delete, library_id, if_match=expected)
+    audit_delete(request, "library", library_id, deleted=chunks)
     return Response(status_code=204)

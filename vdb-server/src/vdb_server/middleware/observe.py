@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from vdb_core.errors import StorageFull, VdbError
 from vdb_core.persistence.durable import is_full
 from vdb_server.errors import HttpProblem, internal_error, problem_of
-from vdb_server.logging import get_logger
+from vdb_server.logging import REQUEST_ID, get_logger
 from vdb_server.middleware.headers import header
 from vdb_server.wire.replies import problem_response
 
@@ -67,6 +67,7 @@ class ObserveMiddleware:
         started = time.perf_counter()
         asked = header(scope, b"x-request-id")
         request_id = asked if asked is not None and _REQUEST_ID.fullmatch(asked) else os.urandom(8).hex()
+        REQUEST_ID.set(request_id)
         method: str = scope["method"]
         head = method == "HEAD"
         # Everything that can be got can be asked for its head; the server's own scope stays as it is.
@@ -111,7 +112,6 @@ class ObserveMiddleware:
                     route=template,
                     status=status,
                     ms=round(seconds * 1e3, 3),
-                    request_id=request_id,
                 )
 
     def _problem(self, error: Exception, request_id: str, method: str, scope: Scope) -> Problem:
@@ -129,7 +129,6 @@ class ObserveMiddleware:
                     detail=problem.detail,
                     method=method,
                     route=_template(scope),
-                    request_id=request_id,
                     exc_info=problem.status == HTTPStatus.INTERNAL_SERVER_ERROR,
                 )
                 problem = replace(problem, detail=self._hide(problem.detail))
@@ -140,7 +139,7 @@ class ObserveMiddleware:
             )
             return self._problem(error, request_id, method, scope)
         self._log.error(
-            "unexpected error", method=method, route=_template(scope), request_id=request_id, exc_info=error
+            "unexpected error", method=method, route=_template(scope), exc_info=error
         )
         return internal_error(request_id)
 

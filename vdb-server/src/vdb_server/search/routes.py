@@ -16,7 +16,8 @@ from vdb_core.services import WouldBlock
 from vdb_server.errors import HttpProblem, bad_parameter
 from vdb_server.middleware.headers import header
 from vdb_server.search.schemas import BatchAnswer, BatchQuery, SearchAnswerView, SearchQuery
-from vdb_server.state import metrics_of, services_of, settings_of
+from vdb_server.state import is_traced, metrics_of, services_of, settings_of
+from vdb_server.system.tracing import describe
 from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
 from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object, read_body
@@ -67,6 +68,8 @@ async def search(request: Request, library_id: LibraryId) -> Response:
     except WouldBlock:
         found = await in_thread(services.queries.search, library_id, query)
     metrics_of(request).searched(found)
+    if is_traced(request):
+        describe(found, library_id)
     return JsonReply(found.to_json())
 
 
