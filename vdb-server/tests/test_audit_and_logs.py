@@ -139,9 +139,22 @@ def test_hostile_text_stays_within_its_line(configured: Callable[..., list[dict[
 
 def test_a_server_logs_json_lines_and_nothing_else(tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VDB_")}
-    command = [sys.executable, "-m", "vdb_server", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    command = [
+        sys.executable,
+        "-m",
+        "vdb_server",
+        "serve",
+        "--port",
+        "0",
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**kept, "VDB_LOG_LEVEL": "debug"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**kept, "VDB_LOG_LEVEL": "debug"},
     ) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[-1]
@@ -150,7 +163,10 @@ def test_a_server_logs_json_lines_and_nothing_else(tmp_path: Path) -> None:
             ("POST", "/v1/libraries/a/search", b'{"embedding": [1]}'),
             ("DELETE", "/v1/libraries/a", None),
         ):
-            headers = {"content-type": "application/json", "x-request-id": f"id-of-{method}-{path.count('/')}"}
+            headers = {
+                "content-type": "application/json",
+                "x-request-id": f"id-of-{method}-{path.count('/')}",
+            }
             with urlopen(Request(url + path, body, headers, method=method), timeout=10) as answer:
                 assert answer.headers["x-request-id"] == headers["x-request-id"]
         server.terminate()

@@ -82,13 +82,17 @@ def test_routes_are_few_words_however_many_segments_a_delta_has() -> None:
     text = metrics.render().decode()
     assert 'vdb_searches_total{exact="false",index_type="ivf_flat",route="index+delta"} 1999.0' in text
     assert 'vdb_searches_total{exact="false",index_type="ivf_flat",route="index"} 1.0' in text
-    assert 'vdb_searches_total{exact="true",index_type="ivf_flat",route="index+delta+exact:short"} 1.0' in text
+    assert (
+        'vdb_searches_total{exact="true",index_type="ivf_flat",route="index+delta+exact:short"} 1.0' in text
+    )
     assert len(metrics._known) <= 1_000
 
 
 def test_nothing_that_callers_send_becomes_a_label(glossary: Any) -> None:
     def series() -> int:
-        return len(figures(glossary)["vdb_http_requests_total"]) + len(figures(glossary)["vdb_http_request_seconds_count"])
+        return len(figures(glossary)["vdb_http_requests_total"]) + len(
+            figures(glossary)["vdb_http_request_seconds_count"]
+        )
 
     def probe(number: int) -> None:
         glossary("GET", f"/v1/libraries/library-{number}")
@@ -179,7 +183,9 @@ def test_a_running_build_shows_how_far_it_is(client: Any) -> None:
     }
 
 
-def test_the_page_lists_every_metric_with_its_type_and_labels(serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_page_lists_every_metric_with_its_type_and_labels(
+    serve: Callable[..., Any], tmp_path: Path
+) -> None:
     with serve(None, tmp_path / "data") as client:
         client("POST", "/v1/libraries", {"id": "glossary", "name": "x"})
         client("POST", f"{L}/chunks", {"id": "a", "embedding": [1]})
@@ -190,7 +196,9 @@ def test_the_page_lists_every_metric_with_its_type_and_labels(serve: Callable[..
         text = client("GET", "/metrics").body.decode()
     told = {
         name: (kind, frozenset(re.findall(r"`(\w+)`", given)))
-        for name, kind, given in re.findall(r"(?m)^\| `(vdb_\w+)` \| (\w+) \| ([^|]*)\|", PAGE.read_text("utf-8"))
+        for name, kind, given in re.findall(
+            r"(?m)^\| `(vdb_\w+)` \| (\w+) \| ([^|]*)\|", PAGE.read_text("utf-8")
+        )
     }
     measured: dict[str, tuple[str, frozenset[str]]] = {}
     for family in text_string_to_metric_families(text):

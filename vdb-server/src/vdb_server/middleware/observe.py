@@ -138,9 +138,7 @@ class ObserveMiddleware:
                 f"No room for the body of the request: {error.strerror}. Free some space in TMPDIR."
             )
             return self._problem(error, request_id, method, scope)
-        self._log.error(
-            "unexpected error", method=method, route=_template(scope), exc_info=error
-        )
+        self._log.error("unexpected error", method=method, route=_template(scope), exc_info=error)
         return internal_error(request_id)
 
 

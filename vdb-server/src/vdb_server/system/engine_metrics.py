@@ -48,13 +48,17 @@ class EngineCollector(Collector):
             text = GAUGES.get(name, f"The engine's {name.replace('_', ' ')}.")
             yield GaugeMetricFamily(f"vdb_{name}", text, value=float(value))
         measured = self._services.measurements()
-        yield _by_label("vdb_bytes", "Bytes of rows and indexes in memory or mapped, by part.", "part", measured.bytes)
+        yield _by_label(
+            "vdb_bytes", "Bytes of rows and indexes in memory or mapped, by part.", "part", measured.bytes
+        )
         if measured.journal_bytes is not None:
             yield GaugeMetricFamily(
                 "vdb_journal_bytes", "Bytes of the journal on disk.", value=measured.journal_bytes
             )
         yield GaugeMetricFamily(
-            "vdb_pending_writes_limit", "Writes that may wait; one more is a 503.", value=measured.max_pending_writes
+            "vdb_pending_writes_limit",
+            "Writes that may wait; one more is a 503.",
+            value=measured.max_pending_writes,
         )
         yield GaugeMetricFamily(
             "vdb_damaged_libraries", "Libraries that could not be loaded.", value=measured.damaged_libraries
@@ -68,7 +72,9 @@ class EngineCollector(Collector):
             "kind",
             measured.progress,
         )
-        ended = CounterMetricFamily("vdb_jobs", "Builds and snapshots that have ended.", labels=("kind", "state"))
+        ended = CounterMetricFamily(
+            "vdb_jobs", "Builds and snapshots that have ended.", labels=("kind", "state")
+        )
         for key, count in measured.ended.items():
             ended.add_metric(key, count)
         yield ended

@@ -73,7 +73,9 @@ class Metrics(Collector):
 
     def _search(self, answer: SearchAnswer) -> Durations:
         # A delta has many segments, and an index has its name in a label of its own.
-        steps = dict.fromkeys(step.partition(":")[0] if step.startswith("index:") else step for step in answer.route)
+        steps = dict.fromkeys(
+            step.partition(":")[0] if step.startswith("index:") else step for step in answer.route
+        )
         exact = "true" if answer.index["exact"] else "false"
         key = (str(answer.index["type"]), "+".join(steps) or "nothing", exact)
         return self._searches.setdefault(key, Durations())
