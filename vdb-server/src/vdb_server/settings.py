@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     max_bulk_body_bytes: Positive = 2 << 30
     """Largest body of ``chunks/bulk`` and ``libraries/import``."""
 
+    header_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """Seconds within which the headers of a request arrive."""
+
+    body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds for a body, beside one for each 1,000 bytes of it, and for a client that takes nothing of its answer."""
+
     max_k: Positive = 10_000
     """Most hits a query may ask for."""
 

@@ -17,6 +17,7 @@ from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
 from vdb_core.services import return_memory_early
 from vdb_server.app import create_app
 from vdb_server.cli.output import Failure, line, warn
+from vdb_server.cli.patience import Patience, look_at
 from vdb_server.cli.writing import Protocol
 from vdb_server.keys import KEPT_KEY, keep_key
 from vdb_server.logging import configure_logging
@@ -36,6 +37,9 @@ time, as a fold or a build does in between, the median search over HTTP took 9.6
 
 _GRACE_S: Final = 20
 """How long requests that are being answered may take to end once the server was asked to stop."""
+
+_TICKS_A_LOOK: Final = 10
+"""uvicorn ticks ten times a second."""
 
 _KEEP_ALIVE_S: Final = 75
 """Longer than clients keep idle connections: a server that closes first makes their next request fail."""
@@ -85,7 +89,9 @@ def serve(settings: Settings) -> None:
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_GRACE_S,
             )
-            _Server(config, f"http://{_shown(settings.host)}:{listener.getsockname()[1]}").run([listener])
+            patience = Patience(headers=settings.header_timeout_s, body=settings.body_timeout_s)
+            url = f"http://{_shown(settings.host)}:{listener.getsockname()[1]}"
+            _Server(config, url, patience).run([listener])
 
 
 @contextlib.contextmanager
@@ -129,16 +135,22 @@ def _with_kept_key(settings: Settings) -> Settings:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and ends with 0 where a signal asked it to."""
+    """Says when it is ready, hangs up on who keeps it waiting, and ends with 0 where a signal asked it to."""
 
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, url: str, patience: Patience) -> None:
         super().__init__(config)
         self._url = url
+        self._patience = patience
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             line(f"vdb is ready at {self._url}")
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_LOOK == 0:
+            look_at(self.server_state.connections, self._patience)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

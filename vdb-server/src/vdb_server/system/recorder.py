@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BOUNDS_S", "Durations", "Totals", "added", "cumulative"]
 
-BOUNDS_S: Final = (
-    (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005)
-    + (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
-)  # fmt: skip
+_MICROSECONDS: Final = (50, 100, 250, 500)
+_MILLISECONDS: Final = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000, 60_000)
+BOUNDS_S: Final = (*(each / 1e6 for each in _MICROSECONDS), *(each / 1e3 for each in _MILLISECONDS))
 """Upper bounds of the buckets in seconds, bounds included."""
 
 _NAMES: Final = (*map(floatToGoString, BOUNDS_S), "+Inf")
