@@ -28,6 +28,7 @@ from vdb_server.opening import open_engine
 from vdb_server.plugins_info.routes import router as plugins_router
 from vdb_server.search import routes as search
 from vdb_server.settings import Settings
+from vdb_server.system.docs_page import router as docs_router
 from vdb_server.system.metrics import Metrics
 from vdb_server.system.routes import router as system_router
 from vdb_server.system.tracing import is_traced, telemetry_config
@@ -73,8 +74,8 @@ def create_app(
         lifespan=_lifespan(chosen, services, metrics, hide, trusted=trusted),
         telemetry=telemetry_config(trusted=trusted),
         middleware=_middleware(chosen, metrics, hide, trusted=trusted),
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
     for router in (
@@ -87,6 +88,7 @@ def create_app(
         indexing_router,
         plugins_router,
         system_router,
+        docs_router,
     ):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _on_http_exception)
