@@ -588,7 +588,17 @@ def docker(session: nox.Session) -> None:
     _need(
         shutil.which("docker"), "docker is not on the PATH.", "sudo apt-get install docker.io docker-compose"
     )
-    _run(session, _tools(session), "-m", "pytest", "-s", "-o", "faulthandler_timeout=0", "docker/tests", *session.posargs)
+    _run(
+        session,
+        _tools(session),
+        "-m",
+        "pytest",
+        "-s",
+        "-o",
+        "faulthandler_timeout=0",
+        "docker/tests",
+        *session.posargs,
+    )
 
 
 @nox.session

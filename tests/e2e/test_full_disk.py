@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,17 @@ def can_mount(tmp_path: Path) -> bool:
     """Whether this user may mount a small file system of its own, in a namespace that ends with the process."""
     if shutil.which("unshare") is None:
         return False
-    mount = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
+    mount = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "mount",
+        "-t",
+        "tmpfs",
+        "tmpfs",
+        str(tmp_path),
+    ]
     return subprocess.run(mount, capture_output=True, check=False).returncode == 0
 
 
@@ -41,13 +50,10 @@ def small_disk(data: Path, *, mounted: bool) -> Iterator[tuple[str, Path]]:
         script = f'mount -t tmpfs -o size={BYTES} tmpfs "$0" && exec "$@"'
         serve = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(data), *serve]
 
-    def bound() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, resource.RLIM_INFINITY))
-
+    else:
+        serve = ["sh", "-c", f'ulimit -f {BYTES // 512} && exec "$@"', "sh", *serve]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VDB_")}
-    with subprocess.Popen(
-        serve, stdout=subprocess.PIPE, text=True, env=kept, preexec_fn=None if mounted else bound
-    ) as process:
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=kept) as process:
         assert process.stdout is not None
         try:
             url = process.stdout.readline().split()[-1]
@@ -69,7 +75,9 @@ def call(url: str, method: str, path: str, body: object = None) -> tuple[int, An
 
 
 def rows(group: int) -> dict[str, Any]:
-    return {"chunks": [{"id": f"{group}-{at}", "embedding": [1.0] * 64, "text": "x" * 500} for at in range(100)]}
+    return {
+        "chunks": [{"id": f"{group}-{at}", "embedding": [1.0] * 64, "text": "x" * 500} for at in range(100)]
+    }
 
 
 def test_a_full_disk_stops_writes_and_nothing_else(tmp_path: Path) -> None:

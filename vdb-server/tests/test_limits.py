@@ -59,14 +59,22 @@ CASES: list[tuple[str, int, Callable[[int], tuple[Any, ...]]]] = [
     ("max_batch_rows", 3, lambda n: (f"{L}/search/batch", npy(n), NPY)),
     ("max_dimension", 4, lambda n: ("/v1/libraries", {"name": "x", "dimension": n})),
     ("max_dimension", 4, lambda n: ("/v1/libraries/free/chunks", {"embedding": [1] * n})),
-    ("max_dimension", 4, lambda n: ("/v1/libraries/free/chunks/upsert", {"chunks": [{"embedding": [1] * n}]})),
+    (
+        "max_dimension",
+        4,
+        lambda n: ("/v1/libraries/free/chunks/upsert", {"chunks": [{"embedding": [1] * n}]}),
+    ),
     ("max_filter_depth", 3, lambda n: search(filter=deep_filter(n))),
     ("max_filter_nodes", 5, lambda n: search(filter={f"k{at}": 1 for at in range(n)})),
     ("max_filter_nodes", 5, lambda n: (f"{CHUNKS}/delete", {"filter": {f"k{at}": 1 for at in range(n)}})),
     ("max_json_depth", 6, lambda n: (CHUNKS, row(metadata=nested(n - 1)))),
     ("max_json_depth", 6, lambda n: (f"{CHUNKS}/upsert", {"chunks": [row(metadata=nested(n - 3))]})),
     ("max_metadata_bytes", 20, lambda n: (CHUNKS, row(metadata={"a": "x" * (n - 8)}))),
-    ("max_metadata_bytes", 20, lambda n: (f"{CHUNKS}/upsert", {"chunks": [row(metadata={"a": "x" * (n - 8)})]})),
+    (
+        "max_metadata_bytes",
+        20,
+        lambda n: (f"{CHUNKS}/upsert", {"chunks": [row(metadata={"a": "x" * (n - 8)})]}),
+    ),
     ("max_metadata_bytes", 20, lambda n: (f"{L}/documents", {"metadata": {"a": "x" * (n - 8)}})),
     ("max_metadata_bytes", 20, lambda n: ("/v1/libraries", {"name": "x", "metadata": {"a": "x" * (n - 8)}})),
     ("max_text_bytes", 5, lambda n: (CHUNKS, row(text="é" * (n // 2) + "x" * (n % 2)))),
@@ -74,7 +82,9 @@ CASES: list[tuple[str, int, Callable[[int], tuple[Any, ...]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "limit", "make"), CASES, ids=[f"{at}-{case[0]}" for at, case in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("name", "limit", "make"), CASES, ids=[f"{at}-{case[0]}" for at, case in enumerate(CASES)]
+)
 def test_a_limit_holds_and_names_itself(
     serve: Callable[..., Any], name: str, limit: int, make: Callable[[int], tuple[Any, ...]]
 ) -> None:

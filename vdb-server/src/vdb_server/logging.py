@@ -79,7 +79,7 @@ def _shared() -> list[Processor]:
     ]
 
 
-def _add_request(_: object, __: str, event: EventDict) -> EventDict:
+def _add_request(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Say in which request, and in which trace, something happened."""
     request_id = REQUEST_ID.get()
     if request_id is not None:

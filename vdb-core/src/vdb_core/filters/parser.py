@@ -280,7 +280,10 @@ class _Parser:
 
     def _too_deep(self, pointer: str, depth: int) -> bool:
         if depth > self._max_depth:
-            self._fault(pointer, f"The filter nests deeper than {self._max_depth} levels (max_filter_depth); make it flatter.")
+            self._fault(
+                pointer,
+                f"The filter nests deeper than {self._max_depth} levels (max_filter_depth); make it flatter.",
+            )
             return True
         return False
 

@@ -115,7 +115,10 @@ class LibraryService(ChunkOperations):
             not isinstance(dimension, int) or isinstance(dimension, bool) or not 1 <= dimension <= top
         ):
             faults.append(
-                Fault("/dimension", f"expected a whole number from 1 to {top} (max_dimension); received {dimension!r}")
+                Fault(
+                    "/dimension",
+                    f"expected a whole number from 1 to {top} (max_dimension); received {dimension!r}",
+                )
             )
         metadata = body.get("metadata", {})
         faults.extend(self._metadata_faults(metadata, "/metadata"))

@@ -155,7 +155,9 @@ class QueryService:
             )
         limit = self._engine.settings.limits.max_batch_rows
         if len(matrix) > limit:
-            raise ValidationFailed.at("", f"expected at most {limit} queries (max_batch_rows); received {len(matrix)}")
+            raise ValidationFailed.at(
+                "", f"expected at most {limit} queries (max_batch_rows); received {len(matrix)}"
+            )
         rest: dict[str, object] = {"k": k, "include": list(include)}
         if filter is not None:
             rest["filter"] = filter
@@ -219,7 +221,10 @@ class QueryService:
         k = body.get("k", 10)
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= limits.max_k:
             faults.append(
-                Fault(f"{pointer}/k", f"expected a whole number from 1 to {limits.max_k} (max_k); received {k!r}")
+                Fault(
+                    f"{pointer}/k",
+                    f"expected a whole number from 1 to {limits.max_k} (max_k); received {k!r}",
+                )
             )
         include = _include(body.get("include", _DEFAULT_INCLUDE), f"{pointer}/include", faults)
         min_score = body.get("min_score")

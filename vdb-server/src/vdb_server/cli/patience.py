@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -18,6 +18,8 @@ from vdb_server.errors import PROBLEM_MEDIA_TYPE, Problem
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 __all__ = ["MAX_HEADER_BYTES", "MIN_BYTES_A_SECOND", "Patience", "PatientProtocol", "look_at"]
 
@@ -46,7 +48,7 @@ class PatientProtocol(HttpToolsProtocol):
     _in_headers: bool = True
     _stuck_since: float | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as the base
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin with a connection."""
         self._began = self.loop.time()
         super().connection_made(transport)
@@ -104,8 +106,8 @@ class PatientProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             # Between two requests; uvicorn ends that itself.
             return
-        cycle = self.cycle
-        if self._in_headers:
+        cycle = self._request()
+        if self._in_headers or cycle is None:
             if (cycle is None or cycle.response_complete) and now - self._began > patience.headers:
                 self._refuse(
                     HTTPStatus.REQUEST_TIMEOUT,
@@ -125,9 +127,13 @@ class PatientProtocol(HttpToolsProtocol):
                     f"{MIN_BYTES_A_SECOND:,} bytes a second take.",
                 )
 
+    def _request(self) -> RequestResponseCycle | None:
+        """The latest request; the base class does not say that there is none before the first."""
+        return cast("RequestResponseCycle | None", self.cycle)
+
     def _refuse(self, status: HTTPStatus, code: str, detail: str) -> None:
         """Answer in place of the application, which learns that its client is gone, and hang up."""
-        cycle = self.cycle
+        cycle = self._request()
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()

@@ -44,7 +44,9 @@ _HTML = """\
 async def docs() -> Response:
     """Answer with the page."""
     content, policy = _page()
-    return Response(content, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
+    return Response(
+        content, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy}
+    )
 
 
 @cache

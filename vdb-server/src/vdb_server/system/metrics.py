@@ -6,7 +6,7 @@ number stays bounded. What each metric means is in ``docs/reference/metrics.md``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -29,6 +29,8 @@ __all__ = ["Metrics"]
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
 _MOST_ROUTES: Final = 1_000
 """So many ways that searches took are known by heart; what else comes is put together each time."""
+
+_Key = TypeVar("_Key", bound=tuple[str, str, object])
 
 _Search = tuple[str, str, str]
 """Index type, route, ``true`` or ``false`` for an exact answer."""
@@ -119,18 +121,14 @@ class Metrics(Collector):
         )
 
 
-def _counted(
-    name: str, text: str, labels: Sequence[str], durations: Mapping[tuple[str, str, object], Totals]
-) -> Metric:
+def _counted(name: str, text: str, labels: Sequence[str], durations: Mapping[_Key, Totals]) -> Metric:
     family = CounterMetricFamily(name, text, labels=labels)
     for key, (counts, _) in durations.items():
         family.add_metric([str(part) for part in key], float(sum(counts)))
     return family
 
 
-def _timed(
-    name: str, text: str, labels: Sequence[str], durations: Mapping[tuple[str, str, object], Totals]
-) -> Metric:
+def _timed(name: str, text: str, labels: Sequence[str], durations: Mapping[_Key, Totals]) -> Metric:
     """Durations by all labels but the last, which counters alone have."""
     family = HistogramMetricFamily(name, text, labels=labels)
     groups: dict[tuple[str, str], list[Totals]] = {}

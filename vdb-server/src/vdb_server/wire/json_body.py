@@ -155,7 +155,8 @@ def _refuse_depth(value: object, max_depth: int) -> NoReturn:
         level = [(pointer, item) for pointer, item in below if type(item) in _CONTAINERS]
     where = level[0][0] if level else ""
     raise ValidationFailed.at(
-        where, f"JSON is nested at most {max_depth} deep (max_json_depth); this value is deeper: flatten the body"
+        where,
+        f"JSON is nested at most {max_depth} deep (max_json_depth); this value is deeper: flatten the body",
     )
 
 
