@@ -188,7 +188,7 @@ def glossary(client: Client) -> Client:
     return client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[Client]]:
     """For tests that need settings of their own: ``with serve(Settings(...)) as client``."""
     return serving

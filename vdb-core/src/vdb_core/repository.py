@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING, final
 
 from vdb_core.engine.operations import PutLibrary
-from vdb_core.engine.state import LibraryState
 from vdb_core.errors import LibraryNotFound, VdbError
 from vdb_core.locks import RWLock
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vdb_core.engine.operations import Operation
+    from vdb_core.engine.state import LibraryState
     from vdb_core.engine.storage import Storage
 
 __all__ = ["Entry", "InMemoryLibraryRepository"]
@@ -141,7 +141,7 @@ class InMemoryLibraryRepository:
         """Make the durable operations of one write visible, as a whole."""
         first = operations[0]
         if isinstance(first, PutLibrary) and first.created:
-            state = LibraryState(info=first.info)
+            state = self._storage.fresh(first.info)
             for operation in operations[1:]:
                 operation.stage(state)
                 operation.apply(state)

@@ -132,6 +132,8 @@ class Upsert:
     records: Sequence[bytes]
     vectors: NDArray[np.float32]
     norms: NDArray[np.float64] | None
+    row_ids: NDArray[np.int64] | None = None
+    """Internal ids, ascending, where they do not simply rise from ``first_id``: those of an import."""
     _segments: list[Block] = field(default_factory=list)
     _inline: Block | None = None
 
@@ -149,7 +151,16 @@ class Upsert:
             "first_id": self.first_id,
             "norms": None if self.norms is None else self.norms.tolist(),
         }
+        if self.row_ids is not None:
+            head["row_ids"] = self.row_ids.tolist()
         return _with_records(head, self.records), self.vectors
+
+    @property
+    def next_id(self) -> int:
+        """The first internal id that is free after it."""
+        if self.row_ids is not None and len(self.row_ids):
+            return int(self.row_ids[-1]) + 1
+        return self.first_id + len(self.ids)
 
     def stage(self, state: LibraryState) -> None:
         """Write the rows where no reader looks yet."""
@@ -173,7 +184,8 @@ class Upsert:
 
     def _stage_into(self, block: Block, begin: int, end: int) -> None:
         norms = None if self.norms is None else self.norms[begin:end]
-        block.stage(self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms)
+        ids = None if self.row_ids is None else self.row_ids[begin:end]
+        block.stage(self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms, ids)
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
@@ -181,11 +193,14 @@ class Upsert:
         replaced = list(ids.get_all(self.ids).values())
         if replaced:
             state.kill(np.sort(np.array(replaced, dtype=np.int64)))
-        ids.put(self.ids, self.first_id)
+        if self.row_ids is None:
+            ids.put(self.ids, self.first_id)
+        else:
+            ids.put_rows(self.ids, self.row_ids)
         if self._inline is not None:
             self._inline.publish()
         state.delta.extend(self._segments)
-        state.next_id = self.first_id + len(self.ids)
+        state.next_id = self.next_id
         if state.info["dimension"] is None:
             state.info["dimension"] = int(self.vectors.shape[1])
         _stamp(state, self.revision, self.time)
@@ -262,6 +277,7 @@ def decode(entry: JournalEntry) -> Operation:
         case "upsert":
             records = [orjson.dumps(row) for row in cast("list[object]", body["records"])]
             norms = cast("list[float] | None", body["norms"])
+            row_ids = cast("list[int] | None", body.get("row_ids"))
             if entry.vectors is None:
                 raise StorageFailed(
                     "the journal holds an upsert without vectors; expected a matrix beside it"
@@ -274,6 +290,7 @@ def decode(entry: JournalEntry) -> Operation:
                 records=records,
                 vectors=entry.vectors,
                 norms=None if norms is None else np.array(norms, dtype=np.float64),
+                row_ids=None if row_ids is None else np.array(row_ids, dtype=np.int64),
             )
         case "remove":
             return Remove(

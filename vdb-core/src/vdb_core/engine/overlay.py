@@ -158,7 +158,7 @@ class Overlay:
                 self._stamp(operation.revision, operation.time)
             case Upsert():
                 self._upserts.append(operation)
-                self._next_id = operation.first_id + len(operation.ids)
+                self._next_id = operation.next_id
                 info = self.info
                 if info["dimension"] is None:
                     info["dimension"] = int(operation.vectors.shape[1])

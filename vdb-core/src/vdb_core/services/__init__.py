@@ -10,6 +10,7 @@ from vdb_core.services.opening import Services, open_services
 from vdb_core.services.queries import QueryService
 from vdb_core.services.results import DeleteResult, Export, Page, SearchAnswer, UpsertResult, WouldBlock
 from vdb_core.services.settings import DURABILITIES, Durability, EngineSettings, Limits
+from vdb_core.services.transfer import Imported, Kept
 
 __all__ = [
     "DURABILITIES",
@@ -17,8 +18,10 @@ __all__ = [
     "Durability",
     "EngineSettings",
     "Export",
+    "Imported",
     "IndexingService",
     "Job",
+    "Kept",
     "LibraryService",
     "Limits",
     "Page",

@@ -6,12 +6,9 @@ from bisect import bisect_right
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, cast, final
 
-import numpy as np
-
 from vdb_core.domain import (
     IndexChoice,
     Library,
-    check_id,
     check_library_id,
     format_time,
     merge_patch,
@@ -21,8 +18,7 @@ from vdb_core.domain import (
     to_datetime,
 )
 from vdb_core.engine.committer import Plan
-from vdb_core.engine.documents import document_record
-from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
+from vdb_core.engine.operations import PutLibrary, RemoveLibrary
 from vdb_core.engine.overlay import NeedsPublishError
 from vdb_core.engine.state import LibraryInfo
 from vdb_core.errors import (
@@ -34,7 +30,7 @@ from vdb_core.errors import (
     ValidationFailed,
     VdbError,
 )
-from vdb_core.indexes import METRICS, bitmap
+from vdb_core.indexes import METRICS
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import (
     check_if_match,
@@ -44,26 +40,25 @@ from vdb_core.services.checks import (
     raise_faults,
     text_fault,
 )
-from vdb_core.services.chunks import ChunkOperations, plan_upsert
+from vdb_core.services.chunks import ChunkOperations
 from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
-from vdb_core.services.results import Export, Page
-from vdb_core.services.rows import prepare_rows
+from vdb_core.services.results import Page
+from vdb_core.services.transfer import DERIVED, PreparedImport, export_of, keep_stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
     from vdb_core.engine.operations import Operation
     from vdb_core.engine.overlay import Overlay
-    from vdb_core.engine.state import LibraryState, View
+    from vdb_core.engine.state import LibraryState
     from vdb_core.indexes import Metric
+    from vdb_core.services.results import Export
+    from vdb_core.services.transfer import Imported
 
 __all__ = ["LibraryService"]
 
 _CREATE: Final = ("id", "name", "metric", "dimension", "index", "metadata")
 _MAX_NAME_BYTES: Final = 1_024
-_EXPORT_ROWS: Final = 1_024
 
 
 def library_of(state: LibraryState) -> Library:
@@ -98,7 +93,7 @@ class LibraryService(ChunkOperations):
         info = self._new_info(object_of(body))
         return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info, []))
 
-    def _new_info(self, body: Mapping[str, object]) -> LibraryInfo:
+    def _new_info(self, body: Mapping[str, object], *, known_index_type: bool = True) -> LibraryInfo:
         faults = known_fields(body, _CREATE, "")
         library_id = body["id"] if "id" in body else new_id()
         faults.extend(check_library_id(library_id, "/id"))
@@ -128,7 +123,11 @@ class LibraryService(ChunkOperations):
             faults.extend(known_fields(index, ("type", "params"), "/index"))
             index_type = index.get("type", index_type)
             index_params = index.get("params", {})
-            faults.extend(self.index_faults(index_type, index_params, metric, "/index"))
+            here = isinstance(index_type, str) and index_type in self._engine.plugins.index_types
+            if known_index_type or here:
+                faults.extend(self.index_faults(index_type, index_params, metric, "/index"))
+            else:
+                faults.extend(_missing_index_faults(index_type, index_params))
         raise_faults(faults)
         now = format_time(now_us())
         return LibraryInfo(
@@ -291,95 +290,39 @@ class LibraryService(ChunkOperations):
             state = entry.readable()
             view = state.view()
             library = library_of(state).to_json()
-        return Export(
-            library=library,
-            documents=iter(view.documents),
-            rows=view.live,
-            dimension=view.info["dimension"] or 0,
-            chunks=_records_of(view),
-            vectors=_vectors_of(view),
-        )
+        return export_of(view, library)
 
-    def import_library(
-        self,
-        library: Mapping[str, object],
-        documents: Sequence[Mapping[str, object]],
-        chunks: Sequence[Mapping[str, object]],
-        vectors: NDArray[np.generic],
-    ) -> Future[Library]:
+    def import_library(self, imported: Imported) -> Future[Library]:
         """Create a library with everything in it, as one write.
 
-        Args:
-            library: the body of ``create``; what only an export has (revision, times, counts) is left out of account.
-            documents: bodies of documents, likewise.
-            chunks: bodies of chunks without embeddings, likewise.
-            vectors: float32 or float16 ``[n, dim]``.
+        Raises:
+            ValidationFailed: something in it is not acceptable.
+            AlreadyExists: (in the future) the id is taken, without regard to case.
+            DocumentNotFound: (in the future) a chunk names a document that is not in it.
         """
-        info = self._new_info({key: library[key] for key in library if key not in _DERIVED})
-        faults: list[Fault] = []
-        now = info["created_at"]
-        records: dict[str, bytes] = {}
-        for at, document in enumerate(documents):
-            body = {key: document[key] for key in document if key not in _DERIVED}
-            problems = known_fields(body, ("id", "metadata"), f"/documents/{at}")
-            problems.extend(check_id(body.get("id"), f"/documents/{at}/id"))
-            metadata = body.get("metadata", {})
-            problems.extend(self._metadata_faults(metadata, f"/documents/{at}/metadata"))
-            if not problems:
-                one = cast("str", body["id"])
-                if one in records:
-                    problems.append(Fault(f"/documents/{at}/id", f"duplicate id {one!r}"))
-                records[one] = document_record(
-                    one, cast("Mapping[str, object]", metadata), revision=1, created_at=now, updated_at=now
-                )
-            faults.extend(problems)
-        raise_faults(faults)
-        rows = None
-        if chunks or len(vectors):
-            rows = prepare_rows(
-                [{key: chunk[key] for key in chunk if key not in _DERIVED} for chunk in chunks],
-                pointer="/chunks",
-                vectors=vectors,
-                metric=info["metric"],
-                dimension=info["dimension"],
-                limits=self._engine.settings.limits,
-                embedder=self._engine.embedder,
-            )
+        library = {key: imported.library[key] for key in imported.library if key not in DERIVED}
+        info = self._new_info(library, known_index_type=imported.kept is None)
+        if imported.kept is not None:
+            keep_stamps(info, imported.library)
+        ready = PreparedImport(
+            imported,
+            info,
+            limits=self._engine.settings.limits,
+            metadata_faults=self._metadata_faults,
+            embedder=self._engine.embedder,
+        )
 
         def prepare(overlay: Overlay) -> Plan[Library]:
-            more: list[Operation] = []
-            plan = self._plan_create(overlay, info, more)
-            fresh = type(overlay)(info["id"], None)
-            fresh.add(PutLibrary(info=info, created=True))
-            if records:
-                put = PutDocuments(revision=1, time=now, ids=list(records), records=list(records.values()))
-                fresh.add(put)
-                more.append(put)
-            if rows is not None:
-                more.extend(plan_upsert(fresh, rows, {}, create_documents=False))
+            plan = self._plan_create(overlay, info, ())
+            more = ready.operations(type(overlay)(info["id"], None))
             return Plan([*plan.operations, *more], plan.answer)
 
-        return self._engine.committer.submit(info["id"], prepare, size=0 if rows is None else rows.nbytes)
+        return self._engine.committer.submit(info["id"], prepare, size=ready.nbytes)
 
 
-_DERIVED: Final = frozenset({"revision", "created_at", "updated_at", "documents", "chunks"})
-
-
-def _records_of(view: View) -> Iterator[bytes]:
-    for part in view.parts:
-        for slot in bitmap.to_slots(part.alive).tolist():
-            yield part.block.records[slot]
-
-
-def _vectors_of(view: View) -> Iterator[NDArray[np.float32]]:
-    for part in view.parts:
-        slots = bitmap.to_slots(part.alive)
-        for begin in range(0, len(slots), _EXPORT_ROWS):
-            some = slots[begin : begin + _EXPORT_ROWS]
-            rows = part.block.vectors[some]
-            norms = part.block.norms
-            yield (
-                rows
-                if norms is None
-                else (rows.astype(np.float64) * norms[some, np.newaxis]).astype(np.float32)
-            )
+def _missing_index_faults(index_type: object, params: object) -> list[Fault]:
+    """What is wrong with the index of an exported library whose type is not installed here: it is kept all the same."""
+    faults = text_fault(index_type, "/index/type", max_bytes=_MAX_NAME_BYTES)
+    if not is_mapping(params):
+        faults.append(Fault("/index/params", f"expected an object; received {type(params).__name__}"))
+    return faults
