@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from vdb_core.services import Export
 
-__all__ = ["FORMAT_VERSION", "MEMBERS", "SUMS", "read_archive", "write_archive"]
+__all__ = ["FORMAT_VERSION", "MEMBERS", "SUMS", "check_archive", "read_archive", "write_archive"]
 
 FORMAT_VERSION: Final = 2
 """The version that this code writes; it reads this one and every older one."""
@@ -151,6 +151,19 @@ def read_archive(archive: memoryview, *, max_depth: int) -> Imported:
         vectors=vectors,
         kept=_kept(content) if kept else None,
     )
+
+
+def check_archive(archive: memoryview, *, max_depth: int = 64) -> dict[str, object]:
+    """Verify the checksums of an archive of the present format; gives ``library.json``, and parses nothing else.
+
+    Raises as ``read_archive``.
+    """
+    content = _members(archive)
+    library = _library(content["library.json"], max_depth)
+    _check_format(library.pop("archive", None))
+    _check_members(content, library, kept=True)
+    _check_sums(content)
+    return library
 
 
 def _members(archive: memoryview) -> dict[str, memoryview]:
