@@ -194,6 +194,12 @@ def serve() -> Callable[..., AbstractContextManager[Client]]:
     return serving
 
 
+@pytest.fixture(scope="session")
+def client_of() -> type[Client]:
+    """For tests with an engine of their own: ``client_of(create_app(settings, services))``."""
+    return Client
+
+
 @pytest.fixture
 def state_of(glossary: Client) -> Callable[[], object]:
     """Everything that can be read of the small library, to see that nothing changed."""

@@ -45,6 +45,7 @@ __all__ = ["EmbeddedResponse", "EmbeddedServer", "open_embedded"]
 
 _log: Final = logging.getLogger(__name__)
 _PREFIX: Final = "/v1/libraries/"
+_KEY: Final = "idempotency-key"
 _JSON_HEADERS: Final[Mapping[str, str]] = {"content-type": "application/json"}
 
 
@@ -127,7 +128,7 @@ class EmbeddedServer:
         """
         if not self._finalizer.alive:
             return _problem(problem_of(_closed()))
-        hot = _hot(method, target)
+        hot = None if _KEY in headers else _hot(method, target)
         if hot is not None:
             return self._direct(*hot, headers.get("content-type"), body)
         return asyncio.run_coroutine_threadsafe(
@@ -140,7 +141,7 @@ class EmbeddedServer:
         """Answer one request without holding up the caller's event loop."""
         if not self._finalizer.alive:
             return _problem(problem_of(_closed()))
-        hot = _hot(method, target)
+        hot = None if _KEY in headers else _hot(method, target)
         if hot is not None:
             return await asyncio.to_thread(self._direct, *hot, headers.get("content-type"), body)
         return await asyncio.wrap_future(

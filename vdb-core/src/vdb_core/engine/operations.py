@@ -8,6 +8,7 @@ row), so that a replay cannot come out differently::
     put_documents    whole documents
     upsert           whole chunks with their vectors; replaces rows of the same ids
     remove           chunks and documents by id
+    remember         the answer to a write that may be repeated; lies in a chain of its own (see ``answers``)
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
     from vdb_core.engine.state import LibraryInfo, LibraryState
     from vdb_core.persistence import JournalEntry
 
-__all__ = ["Operation", "PutDocuments", "PutLibrary", "Remove", "RemoveLibrary", "Upsert", "decode"]
+__all__ = [
+    "Operation",
+    "PutDocuments",
+    "PutLibrary",
+    "Remember",
+    "Remove",
+    "RemoveLibrary",
+    "Upsert",
+    "decode",
+]
 
 # Writes up to this many rows go into the open segment; larger ones get segments of their own, which are full then and
 # prepared beside the traffic, so that the write lock is held for a list append.
@@ -246,7 +256,33 @@ class Remove:
         _stamp(state, self.revision, self.time)
 
 
-Operation = PutLibrary | RemoveLibrary | PutDocuments | Upsert | Remove
+@final
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """The answer to a write that may be repeated; comes last among the write's operations, and changes no library."""
+
+    text: bytes
+    """JSON, as :mod:`vdb_core.engine.answers` makes and reads it."""
+
+    @property
+    def size(self) -> int:
+        """Nothing that a snapshot of the library would save."""
+        return 0
+
+    def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
+        """The journal's text and vectors."""
+        return self.text, None
+
+    def stage(self, state: LibraryState) -> None:
+        """Nothing to prepare."""
+        del state
+
+    def apply(self, state: LibraryState) -> None:
+        """Nothing to change."""
+        del state
+
+
+Operation = PutLibrary | RemoveLibrary | PutDocuments | Upsert | Remove | Remember
 
 
 def _stamp(state: LibraryState, revision: int, time: str) -> None:

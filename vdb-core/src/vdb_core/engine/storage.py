@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast, final
 
 import numpy as np
 
+from vdb_core.engine.answers import ANSWERS
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.opened_generation import id_pairs, missing_type_warning, open_generation
 from vdb_core.engine.operations import PutLibrary, RemoveLibrary, decode
@@ -136,7 +137,7 @@ class Storage:
         """Ids of the libraries that have a snapshot or journal entries."""
         found = set(self._store.libraries()) if self._store is not None else set()
         if self._journal is not None:
-            found.update(self._journal.libraries())
+            found.update(one for one in self._journal.libraries() if one != ANSWERS)
         return sorted(found)
 
     def load(self, library_id: str) -> LibraryState | None:

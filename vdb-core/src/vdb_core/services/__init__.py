@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vdb_core.engine.answers import KeptAnswer, Once
 from vdb_core.engine.jobs import Job
 from vdb_core.engine.memory import release_memory, return_memory_early
 from vdb_core.services.indexing import IndexingService
@@ -22,8 +23,10 @@ __all__ = [
     "IndexingService",
     "Job",
     "Kept",
+    "KeptAnswer",
     "LibraryService",
     "Limits",
+    "Once",
     "Page",
     "QueryService",
     "SearchAnswer",

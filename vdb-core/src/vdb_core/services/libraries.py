@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final, cast, final
 
 from vdb_core.domain import (
@@ -46,9 +47,8 @@ from vdb_core.services.results import Page
 from vdb_core.services.transfer import DERIVED, PreparedImport, export_of, keep_stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from vdb_core.engine.operations import Operation
     from vdb_core.engine.overlay import Overlay
     from vdb_core.engine.state import LibraryState
     from vdb_core.indexes import Metric
@@ -63,7 +63,10 @@ _MAX_NAME_BYTES: Final = 1_024
 
 def library_of(state: LibraryState) -> Library:
     """Make the entity of a state. Call under the read lock, or on the committer's thread."""
-    info = state.info
+    return _library(state.info, documents=len(state.documents), chunks=state.live)
+
+
+def _library(info: LibraryInfo, *, documents: int = 0, chunks: int = 0) -> Library:
     return Library(
         id=info["id"],
         name=info["name"],
@@ -74,8 +77,8 @@ def library_of(state: LibraryState) -> Library:
         revision=info["revision"],
         created_at=to_datetime(parse_time(info["created_at"])),
         updated_at=to_datetime(parse_time(info["updated_at"])),
-        documents=len(state.documents),
-        chunks=state.live,
+        documents=documents,
+        chunks=chunks,
     )
 
 
@@ -91,7 +94,7 @@ class LibraryService(ChunkOperations):
             AlreadyExists: (in the future) the id is taken, without regard to case.
         """
         info = self._new_info(object_of(body))
-        return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info, []))
+        return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info))
 
     def _new_info(self, body: Mapping[str, object], *, known_index_type: bool = True) -> LibraryInfo:
         faults = known_fields(body, _CREATE, "")
@@ -171,7 +174,7 @@ class LibraryService(ChunkOperations):
             return list(error.faults)
         return []
 
-    def _plan_create(self, overlay: Overlay, info: LibraryInfo, more: Sequence[Operation]) -> Plan[Library]:
+    def _plan_create(self, overlay: Overlay, info: LibraryInfo) -> Plan[Library]:
         if overlay.deleted:
             raise NeedsPublishError  # its id is free once the deletion is published
         if overlay.exists or self._engine.repository.taken(info["id"]):
@@ -179,7 +182,8 @@ class LibraryService(ChunkOperations):
                 f"A library with the id {info['id']!r} exists already (case makes no difference).",
                 faults=[Fault("/id", "this id is taken")],
             )
-        return Plan([PutLibrary(info=info, created=True), *more], lambda: self.get(info["id"]))
+        made = _library(info)
+        return Plan([PutLibrary(info=info, created=True)], lambda: made)
 
     def get(self, library_id: str) -> Library:
         """Read a library; raises ``LibraryNotFound``."""
@@ -220,6 +224,7 @@ class LibraryService(ChunkOperations):
         def prepare(overlay: Overlay) -> Plan[Library]:
             old = overlay.info
             check_if_match(if_match, old["revision"], f"Library {library_id!r}")
+            state = overlay.published
             # RFC 7396: null for the member removes it, which leaves the empty object.
             metadata = (
                 {} if patch is None else merge_patch(old["metadata"], cast("Mapping[str, object]", patch))
@@ -230,7 +235,8 @@ class LibraryService(ChunkOperations):
             info["name"] = cast("str", body.get("name", old["name"]))
             info["revision"] = old["revision"] + 1
             info["updated_at"] = format_time(now_us())
-            return Plan([PutLibrary(info=info)], lambda: self.get(library_id))
+            made = _library(info, documents=len(state.documents), chunks=state.live)
+            return Plan([PutLibrary(info=info)], lambda: made)
 
         return self._engine.committer.submit(library_id, prepare)
 
@@ -280,7 +286,9 @@ class LibraryService(ChunkOperations):
         else:
             job = self._engine.jobs.get(building)
             job.cancel()
-            job.add_done_callback(submit)
+            # The write is to be remembered as whose it is, also by the thread that ends the build.
+            context = copy_context()
+            job.add_done_callback(lambda _: context.run(submit))
         return done
 
     def export(self, library_id: str) -> Export:
@@ -313,9 +321,11 @@ class LibraryService(ChunkOperations):
         )
 
         def prepare(overlay: Overlay) -> Plan[Library]:
-            plan = self._plan_create(overlay, info, ())
-            more = ready.operations(type(overlay)(info["id"], None))
-            return Plan([*plan.operations, *more], plan.answer)
+            plan = self._plan_create(overlay, info)
+            fresh = type(overlay)(info["id"], None)
+            more = ready.operations(fresh)
+            made = _library(fresh.info, documents=len(imported.documents), chunks=len(imported.chunks))
+            return Plan([*plan.operations, *more], lambda: made)
 
         return self._engine.committer.submit(info["id"], prepare, size=ready.nbytes)
 

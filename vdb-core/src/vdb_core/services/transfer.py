@@ -179,8 +179,9 @@ class PreparedImport:
             more.append(put)
         if self._rows is not None:
             for operation in plan_upsert(fresh, self._rows, {}, create_documents=False):
-                keep = self._kept is not None and isinstance(operation, Upsert)
-                more.append(self._kept_upsert(operation) if keep else operation)
+                kept = self._kept_upsert(operation)
+                fresh.add(kept)
+                more.append(kept)
         return more
 
     def _kept_upsert(self, operation: Operation) -> Operation:

@@ -15,8 +15,9 @@ from vdb_server.errors import HttpProblem
 from vdb_server.libraries.schemas import LibraryView
 from vdb_server.state import services_of, settings_of
 from vdb_server.transfer.archive import read_archive, write_archive
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import BINARY, body, problems
+from vdb_server.wire.once import write
 from vdb_server.wire.parameters import LibraryId, strict_query
 from vdb_server.wire.replies import created
 from vdb_server.wire.spool import Spool
@@ -61,8 +62,17 @@ async def import_library(
         async for piece in request.stream():
             # Beyond a few megabytes this is a temporary file: the page cache takes a piece in microseconds.
             archive.write(piece)
-        library = await commit(start_import, services, archive.view(), id, max_depth)
-    return created(library, "libraries", library.id)
+        content = archive.view()
+        return await write(
+            request,
+            [content],
+            lambda library: created(library, "libraries", library.id),
+            start_import,
+            services,
+            content,
+            id,
+            max_depth,
+        )
 
 
 def start_import(
