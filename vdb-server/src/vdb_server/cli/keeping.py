@@ -1,4 +1,4 @@
-"""The commands that keep data: ``export``, ``backup``, ``restore``."""
+"""The commands that keep data: ``export``, ``backup``, ``restore``, ``check``, ``repair``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Libraries = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for function in (export, backup, restore):
+    for function in (export, backup, restore, check, repair):
         app.command()(function)
 
 
@@ -95,6 +95,47 @@ def restore(
         print_json(restored)
         return
     _table(restored)
+
+
+@command
+def check(
+    directory: Annotated[
+        Path, typer.Argument(help="The data directory; no server may have it open.", metavar="DIR")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Verify every checksum of a data directory and whether it would open; changes nothing.
+
+    Ends with 0 where all is well, 3 where something is damaged and nothing would be lost, 4 where something would be.
+    """
+    from vdb_server.cli.maintenance import check_data
+
+    raise typer.Exit(check_data(directory, as_json=as_json))
+
+
+@command
+def repair(
+    directory: Annotated[
+        Path, typer.Argument(help="The data directory; no server may have it open.", metavar="DIR")
+    ],
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without it, only say what would be done.")
+    ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="With --yes: also do what gives up writes that cannot be saved."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a damaged data directory openable. What is replaced is kept under _quarantine/.
+
+    Ends with 0 where all is well afterwards, 3 where something is to be done, 4 where something stays unavailable.
+    """
+    from vdb_server.cli.maintenance import repair_data
+
+    raise typer.Exit(repair_data(directory, dry_run=not yes, accept_loss=accept_loss, as_json=as_json))
 
 
 def _table(libraries: list[dict[str, object]]) -> None:
