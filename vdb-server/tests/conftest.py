@@ -188,10 +188,16 @@ def glossary(client: Client) -> Client:
     return client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[Client]]:
     """For tests that need settings of their own: ``with serve(Settings(...)) as client``."""
     return serving
+
+
+@pytest.fixture(scope="session")
+def client_of() -> type[Client]:
+    """For tests with an engine of their own: ``client_of(create_app(settings, services))``."""
+    return Client
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@
     │   │   └── JobNotFound             job_not_found
     │   ├── AlreadyExists               already_exists
     │   ├── RevisionMismatch            revision_mismatch        If-Match named another revision
-    │   └── BuildInProgress             build_in_progress        carries the running job's id
+    │   ├── BuildInProgress             build_in_progress        carries the running job's id
+    │   ├── IdempotencyKeyInUse         idempotency_key_in_use   the write with this key is being made
+    │   └── IdempotencyKeyReused        idempotency_key_reused   another request had this key
     ├── OperatorError                   the installation or the machine needs somebody
     │   ├── WriteQueueFull              write_queue_full         try again after a moment
     │   ├── StorageFull                 storage_full             no room on the disk; reads go on
@@ -50,6 +52,8 @@ __all__ = [
     "EngineClosed",
     "Fault",
     "FormatUnsupported",
+    "IdempotencyKeyInUse",
+    "IdempotencyKeyReused",
     "IndexDamaged",
     "JobNotFound",
     "LibraryNotFound",
@@ -167,6 +171,18 @@ class BuildInProgress(CallerError):
     def __init__(self, message: str, *, job_id: str) -> None:
         super().__init__(message)
         self.job_id: str = job_id
+
+
+class IdempotencyKeyInUse(CallerError):
+    """A write with the same idempotency key is being made; its answer comes when it is asked for again."""
+
+    code: ClassVar[str] = "idempotency_key_in_use"
+
+
+class IdempotencyKeyReused(CallerError):
+    """The idempotency key came with another request before."""
+
+    code: ClassVar[str] = "idempotency_key_reused"
 
 
 class OperatorError(VdbError):

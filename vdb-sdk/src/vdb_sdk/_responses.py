@@ -90,6 +90,11 @@ def error_of(request: Request, response: Response) -> ApiError | UnexpectedRespo
     return kind(problem)
 
 
+def is_in_progress(error: ApiError | UnexpectedResponse) -> bool:
+    """Whether the server is still making the very write that was sent again under its key."""
+    return isinstance(error, ApiError) and error.code == "idempotency_key_in_use"
+
+
 def _faults(value: object) -> tuple[Fault, ...]:
     if not isinstance(value, list):
         return ()

@@ -145,8 +145,14 @@ def _middleware(settings: Settings, metrics: Metrics, *, trusted: bool) -> list[
                     CORSMiddleware,
                     allow_origins=sorted(settings.allowed_origins),
                     allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                    allow_headers=["authorization", "content-type", "if-match", "x-request-id"],
-                    expose_headers=["etag", "location", "retry-after", "x-request-id"],
+                    allow_headers=[
+                        "authorization",
+                        "content-type",
+                        "idempotency-key",
+                        "if-match",
+                        "x-request-id",
+                    ],
+                    expose_headers=["etag", "idempotent-replayed", "location", "retry-after", "x-request-id"],
                 )
             )
         layers.append(Middleware(middleware.AuthenticationMiddleware, settings=settings))

@@ -122,6 +122,15 @@ class Settings(BaseSettings):
     max_text_bytes: Positive = 1 << 20
     """Longest text of one chunk, as UTF-8."""
 
+    idempotency_lifetime_s: float = Field(default=86_400.0, gt=0)
+    """Seconds for which the answer to a write with an ``Idempotency-Key`` is remembered, where there is room."""
+
+    idempotency_max_keys: Positive = 10_000
+    """Answers that are remembered; the oldest go first."""
+
+    idempotency_max_bytes: Positive = 16 << 20
+    """Bytes that remembered answers may take, in memory and in the journal."""
+
     max_pending_writes: Positive = 1_024
     """Writes that may wait for the committer; beyond that a write gets 503 and ``Retry-After``."""
 
@@ -183,6 +192,9 @@ class Settings(BaseSettings):
             embedder=self.embedder,
             build_threads=self.build_threads,
             search_threads=self.search_threads,
+            idempotency_lifetime_s=self.idempotency_lifetime_s,
+            idempotency_max_keys=self.idempotency_max_keys,
+            idempotency_max_bytes=self.idempotency_max_bytes,
             limits=Limits(
                 max_k=self.max_k,
                 max_batch_rows=self.max_batch_rows,

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, final
 
+from vdb_core.engine.answers import AnswerTable
 from vdb_core.engine.builder import Builder
 from vdb_core.engine.checkpoints import Checkpointer
 from vdb_core.engine.committer import Committer
@@ -55,7 +56,15 @@ class Engine:
             threads=settings.build_threads,
             seed=settings.seed,
         )
-        self.repository = InMemoryLibraryRepository(self.storage, loaded=self.builder.rebuild)
+        self.answers = AnswerTable(
+            journal,
+            lifetime_s=settings.idempotency_lifetime_s,
+            max_keys=settings.idempotency_max_keys,
+            max_bytes=settings.idempotency_max_bytes,
+        )
+        self.repository = InMemoryLibraryRepository(
+            self.storage, answers=self.answers, loaded=self.builder.rebuild
+        )
         self.committer = Committer(
             self.repository,
             None if settings.durability == "none" else journal,
@@ -168,6 +177,7 @@ class Engine:
                 if state.active is not None:
                     state.active.index.close()
                     state.active = None
+        self.answers.close()
         try:
             self.storage.close()
         finally:

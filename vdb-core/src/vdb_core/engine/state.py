@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vdb_core.indexes import Index, Metric
     from vdb_core.plugins import IndexType
 
-__all__ = ["ActiveIndex", "LibraryInfo", "LibraryState", "Row", "View", "ViewPart"]
+__all__ = ["ActiveIndex", "LibraryInfo", "LibraryState", "Row", "View", "ViewPart", "embedding_of"]
 
 
 class LibraryInfo(TypedDict):
@@ -78,9 +78,12 @@ class Row:
     def embedding(self) -> NDArray[np.float32]:
         """Its vector in the caller's scale, float32 ``[dim]``."""
         vector, norm = self.stored()
-        if self.block.norms is None:
-            return vector.copy()
-        return (vector.astype(np.float64) * norm).astype(np.float32)
+        return embedding_of(vector, None if self.block.norms is None else norm)
+
+
+def embedding_of(vector: NDArray[np.float32], norm: float | None) -> NDArray[np.float32]:
+    """A stored vector in the caller's scale; ``norm`` is none where the metric keeps none."""
+    return vector.copy() if norm is None else (vector.astype(np.float64) * norm).astype(np.float32)
 
 
 @final

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, cast, final
 
 import numpy as np
 
+from vdb_core.engine.answers import ANSWERS
 from vdb_core.engine.blocks import Block
-from vdb_core.engine.opened_generation import id_pairs, open_generation
+from vdb_core.engine.opened_generation import id_pairs, missing_type_warning, open_generation
 from vdb_core.engine.operations import PutLibrary, RemoveLibrary, decode
 from vdb_core.engine.records import RecordFile
 from vdb_core.engine.recovery import Progress, gap_before
@@ -136,7 +137,7 @@ class Storage:
         """Ids of the libraries that have a snapshot or journal entries."""
         found = set(self._store.libraries()) if self._store is not None else set()
         if self._journal is not None:
-            found.update(self._journal.libraries())
+            found.update(one for one in self._journal.libraries() if one != ANSWERS)
         return sorted(found)
 
     def load(self, library_id: str) -> LibraryState | None:
@@ -183,7 +184,7 @@ class Storage:
                 state, damaged, problem = None, [], None
                 continue
             if isinstance(operation, PutLibrary) and operation.created:
-                state = LibraryState(info=operation.info)
+                state = self.fresh(operation.info)
             elif problem is not None:
                 continue
             elif state is None:
@@ -204,6 +205,12 @@ class Storage:
         if problem is not None:
             raise problem
         return state, damaged
+
+    def fresh(self, info: LibraryInfo) -> LibraryState:
+        """The state of a library that begins; it says where its index type is not installed (it was imported so)."""
+        name = info["index_type"]
+        known = name in self._plugins.index_types
+        return LibraryState(info=info, warnings=() if known else (missing_type_warning(name),))
 
     def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[_Damaged]]:
         """Open the newest sound generation; and tell of the newer ones, which are left where they are."""

@@ -20,6 +20,7 @@ from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, Remove, Upsert
 from vdb_core.engine.records import created_at_of, finish, parse, start
+from vdb_core.engine.state import embedding_of
 from vdb_core.errors import (
     AlreadyExists,
     ChunkNotFound,
@@ -63,12 +64,24 @@ _DEFAULT: Final = -1
 
 def chunk_of(row: Row, *, embedding: bool = True) -> Chunk:
     """Make the entity of a row."""
-    record = parse(row.record)
+    return _chunk(row.record, row.embedding() if embedding else np.empty(0, dtype=np.float32))
+
+
+def _written(operation: Operation) -> Chunk:
+    """Make the entity of the one row that an upsert writes."""
+    if not isinstance(operation, Upsert):
+        raise TypeError("the last operation of a chunk's write is its upsert")
+    norm = None if operation.norms is None else float(operation.norms[0])
+    return _chunk(operation.records[0], embedding_of(operation.vectors[0], norm))
+
+
+def _chunk(stored: bytes, embedding: NDArray[np.float32]) -> Chunk:
+    record = parse(stored)
     return Chunk(
         id=record["id"],
         document_id=record["document_id"],
         text=record["text"],
-        embedding=row.embedding() if embedding else np.empty(0, dtype=np.float32),
+        embedding=embedding,
         metadata=record["metadata"],
         revision=record["revision"],
         created_at=to_datetime(parse_time(record["created_at"])),
@@ -120,7 +133,7 @@ class ChunkOperations(DocumentOperations):
                     faults=[Fault("/id", "this id is taken")],
                 )
             operations = plan_upsert(overlay, rows, {}, create_documents=False)
-            return Plan(operations, lambda: self.get_chunk(library_id, chunk_id))
+            return Plan(operations, lambda: _written(operations[-1]))
 
         return self._engine.committer.submit(library_id, prepare, size=rows.nbytes)
 
@@ -153,8 +166,8 @@ class ChunkOperations(DocumentOperations):
             kind = type(create_documents).__name__
             raise ValidationFailed.at("/create_documents", f"expected true or false; received {kind}")
         if not rows:
-            revision = cast("LibraryState", self._engine.entry(library_id).state).info["revision"]
-            return _done(UpsertResult(created=0, updated=0, ids=[], revision=revision))
+            _ = self._engine.entry(library_id)
+            return self._engine.committer.submit(library_id, _plan_nothing)
         ready = self._prepare_rows(library_id, rows, pointer=pointer, vectors=vectors)
 
         def prepare(overlay: Overlay) -> Plan[UpsertResult]:
@@ -308,7 +321,7 @@ class ChunkOperations(DocumentOperations):
                 vectors=stored[np.newaxis, :],
                 norms=np.array([length]) if overlay.info["metric"] == "cosine" else None,
             )
-            return Plan([operation], lambda: self.get_chunk(library_id, chunk_id))
+            return Plan([operation], lambda: _written(operation))
 
         return self._engine.committer.submit(library_id, prepare)
 
@@ -443,9 +456,6 @@ def plan_upsert(
     return operations
 
 
-def _done(result: UpsertResult) -> Future[UpsertResult]:
-    from concurrent.futures import Future
-
-    future: Future[UpsertResult] = Future()
-    future.set_result(result)
-    return future
+def _plan_nothing(overlay: Overlay) -> Plan[UpsertResult]:
+    result = UpsertResult(created=0, updated=0, ids=[], revision=overlay.info["revision"])
+    return Plan([], lambda: result)

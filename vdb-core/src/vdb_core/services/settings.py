@@ -86,6 +86,15 @@ class EngineSettings:
     search_threads: int | None = None
     """Threads that a batch search may use; none: all cores. A single query uses one."""
 
+    idempotency_lifetime_s: float = 86_400.0
+    """Seconds for which the answer to a write with an idempotency key is remembered, where there is room."""
+
+    idempotency_max_keys: int = 10_000
+    """Answers that are remembered; the oldest go first."""
+
+    idempotency_max_bytes: int = 16 << 20
+    """Bytes that remembered answers may take, in memory and in the journal; the newest is kept whatever its size."""
+
     seed: int = 0
     """Seed of every build."""
 

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 from vdb_server.chunks.schemas import ChunkPage, ChunkPatch, ChunkRow, ChunksDelete, ChunkView
 from vdb_server.documents.schemas import DeletedView
 from vdb_server.state import services_of, settings_of
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
+from vdb_server.wire.once import write
 from vdb_server.wire.parameters import (
     ChunkId,
     Cursor,
@@ -24,7 +25,7 @@ from vdb_server.wire.parameters import (
     parse_object_parameter,
     strict_query,
 )
-from vdb_server.wire.replies import created, entity, json_response, page
+from vdb_server.wire.replies import created, entity, page, result_reply
 
 __all__ = ["router"]
 
@@ -54,8 +55,15 @@ router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"], 
 )
 async def create_chunk(request: Request, library_id: LibraryId) -> Response:
     """Create a chunk; 409 where its id is taken."""
-    chunk = await commit(services_of(request).libraries.create_chunk, library_id, await read_object(request))
-    return created(chunk, "libraries", library_id, "chunks", chunk.id)
+    row = await read_object(request)
+    return await write(
+        request,
+        [await request.body()],
+        lambda chunk: created(chunk, "libraries", library_id, "chunks", chunk.id),
+        services_of(request).libraries.create_chunk,
+        library_id,
+        row,
+    )
 
 
 @router.get("", response_model=ChunkPage, responses=problems(404, 422))
@@ -103,10 +111,15 @@ async def list_chunks(
 )
 async def delete_chunks(request: Request, library_id: LibraryId) -> Response:
     """Delete chunks by their ids or by a filter; an empty body or filter is refused."""
-    result = await commit(
-        services_of(request).libraries.delete_chunks, library_id, await read_object(request)
+    wanted = await read_object(request)
+    return await write(
+        request,
+        [await request.body()],
+        result_reply,
+        services_of(request).libraries.delete_chunks,
+        library_id,
+        wanted,
     )
-    return json_response(result.to_json())
 
 
 @router.get("/{chunk_id}", response_model=ChunkView, responses=problems(400, 404, 422))
@@ -133,8 +146,10 @@ async def patch_chunk(
     """Change a chunk."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
-    libraries = services_of(request).libraries
-    return entity(await commit(libraries.patch_chunk, library_id, chunk_id, patch, if_match=expected))
+    libraries, raw = services_of(request).libraries, await request.body()
+    return await write(
+        request, [raw], entity, libraries.patch_chunk, library_id, chunk_id, patch, if_match=expected
+    )
 
 
 @router.delete("/{chunk_id}", response_model=DeletedView, responses=problems(400, 404, 412, 422, 503, 507))
@@ -143,7 +158,7 @@ async def delete_chunk(
 ) -> Response:
     """Delete a chunk."""
     expected = parse_if_match(if_match)
-    result = await commit(
-        services_of(request).libraries.delete_chunk, library_id, chunk_id, if_match=expected
+    libraries = services_of(request).libraries
+    return await write(
+        request, [], result_reply, libraries.delete_chunk, library_id, chunk_id, if_match=expected
     )
-    return json_response(result.to_json())

@@ -26,12 +26,7 @@ _POLL_S: Final = 0.2
 def import_archive(target: Target, library: str, file: Path) -> dict[str, Any]:
     """Create a library from an archive under another id."""
     with progress(f"importing {file.name}"):
-        return target.raw(
-            "POST",
-            f"/v1/libraries/import?id={segment(library)}",
-            {"content-type": "application/x-tar"},
-            file.read_bytes(),
-        )
+        return target.archives.upload(file, library)
 
 
 def import_rows(

@@ -12,9 +12,10 @@ from vdb_server.documents.schemas import (
     DocumentView,
 )
 from vdb_server.state import services_of
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
+from vdb_server.wire.once import write
 from vdb_server.wire.parameters import (
     Cursor,
     DocumentId,
@@ -25,7 +26,7 @@ from vdb_server.wire.parameters import (
     parse_if_match,
     strict_query,
 )
-from vdb_server.wire.replies import created, entity, json_response, page
+from vdb_server.wire.replies import created, entity, page, result_reply
 
 __all__ = ["router"]
 
@@ -49,10 +50,15 @@ router = APIRouter(
 )
 async def create_document(request: Request, library_id: LibraryId) -> Response:
     """Create a document."""
-    document = await commit(
-        services_of(request).libraries.create_document, library_id, await read_object(request)
+    given = await read_object(request)
+    return await write(
+        request,
+        [await request.body()],
+        lambda document: created(document, "libraries", library_id, "documents", document.id),
+        services_of(request).libraries.create_document,
+        library_id,
+        given,
     )
-    return created(document, "libraries", library_id, "documents", document.id)
 
 
 @router.get("", response_model=DocumentPage, responses=problems(404, 422))
@@ -87,8 +93,10 @@ async def patch_document(
     """Change a document's metadata."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
-    libraries = services_of(request).libraries
-    return entity(await commit(libraries.patch_document, library_id, document_id, patch, if_match=expected))
+    libraries, raw = services_of(request).libraries, await request.body()
+    return await write(
+        request, [raw], entity, libraries.patch_document, library_id, document_id, patch, if_match=expected
+    )
 
 
 @router.delete("/{document_id}", response_model=DeletedView, responses=problems(400, 404, 412, 422, 503, 507))
@@ -98,5 +106,6 @@ async def delete_document(
     """Delete a document and its chunks."""
     expected = parse_if_match(if_match)
     libraries = services_of(request).libraries
-    result = await commit(libraries.delete_document, library_id, document_id, if_match=expected)
-    return json_response(result.to_json())
+    return await write(
+        request, [], result_reply, libraries.delete_document, library_id, document_id, if_match=expected
+    )

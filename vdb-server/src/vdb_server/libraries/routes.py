@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from vdb_server.libraries.schemas import LibraryCreate, LibraryPage, LibraryPatch, LibraryView
 from vdb_server.state import services_of
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
+from vdb_server.wire.once import write
 from vdb_server.wire.parameters import (
     Cursor,
     IfMatch,
@@ -47,8 +48,14 @@ router = APIRouter(prefix="/v1/libraries", tags=["libraries"], dependencies=[str
 )
 async def create_library(request: Request) -> Response:
     """Create a library."""
-    library = await commit(services_of(request).libraries.create, await read_object(request))
-    return created(library, "libraries", library.id)
+    given = await read_object(request)
+    return await write(
+        request,
+        [await request.body()],
+        lambda library: created(library, "libraries", library.id),
+        services_of(request).libraries.create,
+        given,
+    )
 
 
 @router.get("", response_model=LibraryPage, responses=problems(422))
@@ -81,11 +88,15 @@ async def patch_library(request: Request, library_id: LibraryId, if_match: IfMat
     """Change a library's name or metadata."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
-    return entity(await commit(services_of(request).libraries.patch, library_id, patch, if_match=expected))
+    libraries, raw = services_of(request).libraries, await request.body()
+    return await write(request, [raw], entity, libraries.patch, library_id, patch, if_match=expected)
 
 
 @router.delete("/{library_id}", status_code=204, responses=problems(404, 412, 422, 503, 507))
 async def delete_library(request: Request, library_id: LibraryId, if_match: IfMatch = None) -> Response:
     """Delete a library and everything in it."""
-    await commit(services_of(request).libraries.delete, library_id, if_match=parse_if_match(if_match))
-    return Response(status_code=204)
+    expected = parse_if_match(if_match)
+    libraries = services_of(request).libraries
+    return await write(
+        request, [], lambda _: Response(status_code=204), libraries.delete, library_id, if_match=expected
+    )
