@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["answer_before_the_fsync", "bring_back_what_was_deleted", "remember_chunks", "tear_large_uploads"]
+__all__ = [
+    "answer_before_the_fsync",
+    "bring_back_what_was_deleted",
+    "keep_deleted_libraries",
+    "keep_files_open",
+    "remember_chunks",
+    "tear_large_uploads",
+]
 
 
 def answer_before_the_fsync() -> None:
@@ -78,3 +85,32 @@ def remember_chunks() -> None:
         return seen[key]
 
     LibraryService.get_chunk = remembered  # type: ignore[method-assign]
+
+
+def keep_deleted_libraries() -> None:
+    """Of each library that was deleted a megabyte stays in memory."""
+    from vdb_core.engine.operations import RemoveLibrary
+
+    apply = RemoveLibrary.apply
+    kept: list[Any] = []
+
+    def keeping(self: RemoveLibrary, state: Any) -> None:
+        kept.append(b"x" * (1 << 20))
+        apply(self, state)
+
+    RemoveLibrary.apply = keeping  # type: ignore[method-assign]
+
+
+def keep_files_open() -> None:
+    """Each deleted library leaves a file open."""
+    import os
+
+    from vdb_core.engine.operations import RemoveLibrary
+
+    apply = RemoveLibrary.apply
+
+    def leaking(self: RemoveLibrary, state: Any) -> None:
+        os.open(os.devnull, os.O_RDONLY)
+        apply(self, state)
+
+    RemoveLibrary.apply = leaking  # type: ignore[method-assign]

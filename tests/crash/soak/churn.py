@@ -48,8 +48,13 @@ class Churn:
         """Close its connection."""
         self._connection.close()
 
-    def round(self) -> int:
-        """Do everything once; returns how many requests that took."""
+    @property
+    def requests(self) -> int:
+        """How many it has sent, those it hung up on left out."""
+        return self._connection.requests
+
+    def round(self) -> None:
+        """Do everything once."""
         self._round += 1
         turn = self._number + self._round
         library = f"churn{self._number}-{self._round}"
@@ -69,7 +74,6 @@ class Churn:
         self._expect(404, "GET", f"/v1/libraries/{library}")
         for path in ("/metrics", "/readyz", "/v1/libraries"):
             self._connection.request("GET", path)
-        return 40
 
     def _fill(self, library: str) -> None:
         self._ask(library, CreateDocument(id="book", metadata={"kind": "book"}))
@@ -108,13 +112,17 @@ class Churn:
         """A library that stays: its rows are written again and again, so that it is folded now and then."""
         lasting = f"lasting{self._number}"
         status, _ = self._connection.request("GET", f"/v1/libraries/{lasting}")
-        if status == 404:
+        fresh = status == 404
+        if fresh:
             self._expect(201, "POST", "/v1/libraries", {"id": lasting, "name": lasting, "dimension": self._dimension})
         rows = tuple(
             NewRow(id=f"c{at}", vector=vector, text=f"{self._round} {at}", metadata={"at": at})
             for at, vector in enumerate(self._vectors(200))
         )
         self._ask(lasting, Upsert(rows=rows, bulk=True))
+        if fresh:
+            # What it holds from its first fold on, it holds from the beginning.
+            self._expect(200, "POST", f"/v1/libraries/{lasting}/index", {"wait": True})
         self._ask(lasting, Search(queries=(self._vectors(1)[0],), k=10))
 
     def _misuse(self, library: str) -> None:

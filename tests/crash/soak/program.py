@@ -119,13 +119,13 @@ def soak(
     everybody = [Churn(url, number, rows=rows, dimension=dimension) for number in range(clients)]
     begun = time.monotonic()
     samples: list[Sample] = []
-    rounds = requests = 0
+    rounds = 0
     with ExitStack() as stack:
         out = None if log is None else stack.enter_context(log.open("w", encoding="utf-8"))
         for one in everybody:
             stack.callback(one.close)
         while time.monotonic() - begun < seconds:
-            requests += _round(everybody)
+            _round(everybody)
             rounds += 1
             held = sample(process, begun)
             if out is not None:
@@ -134,17 +134,19 @@ def soak(
             if held.seconds >= warm_up:
                 samples.append(held)
     return Figures(
-        rounds=rounds, requests=requests, minutes=(time.monotonic() - begun) / 60.0, samples=samples
+        rounds=rounds,
+        requests=sum(one.requests for one in everybody),
+        minutes=(time.monotonic() - begun) / 60.0,
+        samples=samples,
     )
 
 
-def _round(everybody: Sequence[Churn]) -> int:
-    done: list[int] = []
+def _round(everybody: Sequence[Churn]) -> None:
     failures: list[BaseException] = []
 
     def run(one: Churn) -> None:
         try:
-            done.append(one.round())
+            one.round()
         except BaseException as error:  # noqa: BLE001 - raised again below
             failures.append(error)
 
@@ -155,7 +157,6 @@ def _round(everybody: Sequence[Churn]) -> int:
         thread.join()
     if failures:
         raise failures[0]
-    return sum(done)
 
 
 def run(options: argparse.Namespace) -> Figures:

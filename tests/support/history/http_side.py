@@ -61,6 +61,8 @@ class Connection:
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
         parts = urlsplit(url)
         self._http = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+        self.requests = 0
+        """How many were sent."""
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +83,7 @@ class Connection:
                 self._http.connect()
             except OSError as error:
                 raise Failure(sent=False) from error
+        self.requests += 1
         try:
             self._http.request(method, path, body, headers or {})
             answer = self._http.getresponse()
