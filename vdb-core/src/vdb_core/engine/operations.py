@@ -282,7 +282,10 @@ class Remember:
         del state
 
 
-Operation = PutLibrary | RemoveLibrary | PutDocuments | Upsert | Remove | Remember
+LibraryOperation = PutLibrary | RemoveLibrary | PutDocuments | Upsert | Remove
+"""What changes a library, and lies in its chain of the journal."""
+
+Operation = LibraryOperation | Remember
 
 
 def _stamp(state: LibraryState, revision: int, time: str) -> None:
@@ -295,7 +298,7 @@ def _with_records(head: Mapping[str, object], records: Sequence[bytes]) -> bytes
     return orjson.dumps(head)[:-1] + b',"records":[' + b",".join(records) + b"]}"
 
 
-def decode(entry: JournalEntry) -> Operation:
+def decode(entry: JournalEntry) -> LibraryOperation:
     """Read an operation back; raises ``StorageFailed`` where it is of a kind that this version does not know."""
     body = cast("dict[str, object]", orjson.loads(entry.operation))
     match body["op"]:
