@@ -40,7 +40,9 @@ def check(events: list[Event]) -> Model:
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_right_is_accepted(seed: int) -> None:
     events = simulate(seed=seed, operations=300)
-    overlapping = sum(a.begin < cast("int", b.end) and b.begin < cast("int", a.end) for a in events for b in events)
+    overlapping = sum(
+        a.begin < cast("int", b.end) and b.begin < cast("int", a.end) for a in events for b in events
+    )
     assert overlapping > 2 * len(events), "nothing happens at the same time"
     assert check(events).revision > 100
 
@@ -57,7 +59,9 @@ class History:
         """Carry out an operation; ``at`` answers from the library as it was at a revision."""
         model = self.model if at is None else self.past[at - 1].copy()
         event = Event("hand", operation, begin, end)
-        event.reply = answer(model, operation, {(row.id, row.revision): row.order for row in model.rows.values()})
+        event.reply = answer(
+            model, operation, {(row.id, row.revision): row.order for row in model.rows.values()}
+        )
         if is_write(operation) and at is None and event.reply.outcome == "ok":
             self.past.append(self.model.copy())
         self.events.append(event)
@@ -168,7 +172,9 @@ def test_an_update_that_overlooked_another_is_caught() -> None:
         check(history.events)
 
 
-@pytest.mark.parametrize("read", [ListChunks(limit=10), search(), ExportLibrary()], ids=lambda read: type(read).__name__)
+@pytest.mark.parametrize(
+    "read", [ListChunks(limit=10), search(), ExportLibrary()], ids=lambda read: type(read).__name__
+)
 def test_a_torn_batch_is_caught(read: Read) -> None:
     """A read beside an upsert that shows one of its two rows."""
     history = History()
@@ -213,7 +219,9 @@ def test_wrong_hits_are_caught(spoil: Callable[[list[dict[str, Any]]], None], ex
     check(history.events)
     spoil(found["hits"])
     if spoil is spoil_order and not exact:
-        check(history.events)  # two rows at the same distance: only an exact answer promises which comes first
+        check(
+            history.events
+        )  # two rows at the same distance: only an exact answer promises which comes first
         return
     with pytest.raises(Violation):
         check(history.events)

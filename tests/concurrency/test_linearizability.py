@@ -48,7 +48,9 @@ def check(events: list[Event], metric: Metric) -> Model:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
-def test_the_services_are_linearizable(metric: Metric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_services_are_linearizable(
+    metric: Metric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With everything that happens beside the traffic happening often: folds, swaps of the index, full segments."""
     monkeypatch.setattr("vdb_core.engine.builder._FOLD_ROWS", 30)
     monkeypatch.setattr("vdb_core.engine.builder._DEAD_ROWS", 10)

@@ -187,6 +187,7 @@ CrashMachine.TestCase.settings = settings(
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    # A kill comes at another moment each time, so that what failed may pass when it is tried again with less.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 TestEngineUnderCrashes = CrashMachine.TestCase

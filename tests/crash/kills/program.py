@@ -83,7 +83,9 @@ class Directory:
         self.server = self._start()
         with Connection(self.server.url) as connection:
             for one, metric in SHARED.items():
-                status, answer = connection.json("POST", "/v1/libraries", {"id": one, "name": one, "metric": metric})
+                status, answer = connection.json(
+                    "POST", "/v1/libraries", {"id": one, "name": one, "metric": metric}
+                )
                 if status != 201:
                     raise Violation(f"library {one!r} cannot be made: {status} {answer}")
 
@@ -209,7 +211,9 @@ def run(options: argparse.Namespace) -> Tally:
             except BaseException as error:
                 file = directory.report(error)
                 directory.server.kill()
-                print(f"cycle {tally.cycles}, seed {options.seed}: see {file} and {directory.data}", flush=True)
+                print(
+                    f"cycle {tally.cycles}, seed {options.seed}: see {file} and {directory.data}", flush=True
+                )
                 raise
             shutil.rmtree(place)
     tally.seconds = time.monotonic() - begun
@@ -220,10 +224,14 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cycles", type=int, default=60, help="how many (60)")
-    parser.add_argument("--seed", type=int, default=None, help="of every choice but the moments; a random one is told")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="of every choice but the moments; a random one is told"
+    )
     parser.add_argument("--requests", type=int, default=200, help="answered before a kill at most (200)")
     parser.add_argument("--per-directory", type=int, default=20, help="cycles on one data directory (20)")
-    parser.add_argument("--place", type=Path, default=None, help="where data directories are made (the system's)")
+    parser.add_argument(
+        "--place", type=Path, default=None, help="where data directories are made (the system's)"
+    )
     parser.add_argument("--sabotage", default=None, help="break the server on purpose; see sabotage.py")
     options = parser.parse_args(given)
     if options.seed is None:

@@ -78,7 +78,9 @@ def _get(connection: Connection, library_id: str, operation: Read) -> dict[str, 
     return cast("dict[str, Any]", reply.value)
 
 
-def agree(connection: Connection, library_id: str, model: Model, chance: random.Random, *, dimension: int) -> int:
+def agree(
+    connection: Connection, library_id: str, model: Model, chance: random.Random, *, dimension: int
+) -> int:
     """Check that get, list, count, filter, exact search and export agree with a model; returns how many were asked."""
     workload = Workload(chance, "recovery", dimension=dimension)
     some = chance.sample(list(model.rows), min(4, len(model.rows)))
@@ -111,7 +113,9 @@ def agree(connection: Connection, library_id: str, model: Model, chance: random.
         raise Violation(f"the index of {library_id!r} did not survive: {status} {index}")
     rows = index["rows"] + index["delta_rows"] - index["dead_rows"]
     if rows != len(model.rows):
-        raise Violation(f"the index of {library_id!r} counts {rows} live rows; expected {len(model.rows)}: {index}")
+        raise Violation(
+            f"the index of {library_id!r} counts {rows} live rows; expected {len(model.rows)}: {index}"
+        )
     return len(events)
 
 

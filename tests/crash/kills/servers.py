@@ -92,7 +92,9 @@ class Nursery:
         """Start a server; it may not be ready yet."""
         before = len(self._started)
         self._say(f"start\t{data_dir}\t{log}")
-        return Server(self, self._until(lambda: self._started[before] if len(self._started) > before else None))
+        return Server(
+            self, self._until(lambda: self._started[before] if len(self._started) > before else None)
+        )
 
     def ready(self, pid: int) -> str | None:
         """The URL of a server; none where it ended before it had one."""

@@ -96,7 +96,8 @@ class Clients:
         name = f"k{self._round}-{number}"
         chance = random.Random(f"{self.seed} {name}")
         works = {
-            one: Workload(chance, name, dimension=self.dimension, reads=0.3, large=_LARGE) for one in self.shared
+            one: Workload(chance, name, dimension=self.dimension, reads=0.3, large=_LARGE)
+            for one in self.shared
         }
         try:
             with Connection(url) as connection:
@@ -124,7 +125,9 @@ class Clients:
         work = works[library_id]
         operation = work.next()
         while operation is not None:
-            event = ask(self.events[library_id], name, operation, lambda one: connection.send(library_id, one))
+            event = ask(
+                self.events[library_id], name, operation, lambda one: connection.send(library_id, one)
+            )
             self.counts.add(event)
             if event.reply.outcome in {"unknown", "unsent"}:
                 return False

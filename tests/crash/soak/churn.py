@@ -84,7 +84,11 @@ class Churn:
                     id=f"c{begin + at}",
                     vector=vector,
                     text=f"{library} {begin + at}",
-                    metadata={"lang": ("en", "de", "fr")[at % 3], "year": 2000 + at % 25, "own": f"{library}-{at}"},
+                    metadata={
+                        "lang": ("en", "de", "fr")[at % 3],
+                        "year": 2000 + at % 25,
+                        "own": f"{library}-{at}",
+                    },
                     document_id="book" if at % 2 else None,
                 )
                 for at, vector in enumerate(self._vectors(half if bulk else self._rows - half))
@@ -114,7 +118,9 @@ class Churn:
         status, _ = self._connection.request("GET", f"/v1/libraries/{lasting}")
         fresh = status == 404
         if fresh:
-            self._expect(201, "POST", "/v1/libraries", {"id": lasting, "name": lasting, "dimension": self._dimension})
+            self._expect(
+                201, "POST", "/v1/libraries", {"id": lasting, "name": lasting, "dimension": self._dimension}
+            )
         rows = tuple(
             NewRow(id=f"c{at}", vector=vector, text=f"{self._round} {at}", metadata={"at": at})
             for at, vector in enumerate(self._vectors(200))
@@ -152,13 +158,17 @@ class Churn:
         host = f"Host: {parts.netloc}\r\n".encode()
         with socket.create_connection(address) as half:
             head = f"POST /v1/libraries/{library}/chunks/upsert HTTP/1.1\r\n".encode() + host
-            half.sendall(head + b'Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"chunks": [')
+            half.sendall(
+                head + b'Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"chunks": ['
+            )
         with socket.create_connection(address) as deaf:
             deaf.sendall(f"GET /v1/libraries/{library}/export HTTP/1.1\r\n".encode() + host + b"\r\n")
             deaf.recv(100)
         impatient = http.client.HTTPConnection(*address)
         body = orjson.dumps({"type": "ivf_flat", "wait": True})
-        impatient.request("POST", f"/v1/libraries/{library}/index", body, {"content-type": "application/json"})
+        impatient.request(
+            "POST", f"/v1/libraries/{library}/index", body, {"content-type": "application/json"}
+        )
         impatient.close()
         # What it started goes on; the next build would be a 409.
         for _ in range(2_000):

@@ -89,8 +89,12 @@ class Figures:
             "requests": self.requests,
             "samples": len(self.samples),
             "resident_mb": round(last.resident, 1),
-            "resident_mb_an_hour": [round(one, 2) for one in (self.resident.slope, self.resident.low, self.resident.high)],
-            "private_mb_an_hour": [round(one, 2) for one in (self.private.slope, self.private.low, self.private.high)],
+            "resident_mb_an_hour": [
+                round(one, 2) for one in (self.resident.slope, self.resident.low, self.resident.high)
+            ],
+            "private_mb_an_hour": [
+                round(one, 2) for one in (self.private.slope, self.private.low, self.private.high)
+            ],
             "growth_mb": round(self.growth, 2),
             "descriptors": last.descriptors,
             "more_descriptors": self.more("descriptors"),
@@ -112,7 +116,15 @@ def sample(process: psutil.Process, begun: float) -> Sample:
 
 
 def soak(
-    url: str, pid: int, *, seconds: float, warm_up: float, clients: int, rows: int, dimension: int, log: Path | None
+    url: str,
+    pid: int,
+    *,
+    seconds: float,
+    warm_up: float,
+    clients: int,
+    rows: int,
+    dimension: int,
+    log: Path | None,
 ) -> Figures:
     """Run rounds for so long, the warm-up included."""
     process = psutil.Process(pid)
@@ -129,7 +141,9 @@ def soak(
             rounds += 1
             held = sample(process, begun)
             if out is not None:
-                out.write(f"{held.seconds:.1f} {held.resident:.2f} {held.private:.2f} {held.descriptors} {held.threads}\n")
+                out.write(
+                    f"{held.seconds:.1f} {held.resident:.2f} {held.private:.2f} {held.descriptors} {held.threads}\n"
+                )
                 out.flush()
             if held.seconds >= warm_up:
                 samples.append(held)
@@ -164,7 +178,12 @@ def run(options: argparse.Namespace) -> Figures:
     seconds = 60.0 * options.minutes
     warm_up = seconds / 3 if options.warm_up is None else 60.0 * options.warm_up
     place = Path(tempfile.mkdtemp(prefix="vdb-soak-", dir=options.place))
-    size = {"clients": options.clients, "rows": options.rows, "dimension": options.dimension, "log": options.log}
+    size = {
+        "clients": options.clients,
+        "rows": options.rows,
+        "dimension": options.dimension,
+        "log": options.log,
+    }
     try:
         if options.sabotage is not None:
             with Nursery(options.sabotage) as nursery:
@@ -188,7 +207,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=3, help="how many at once (3)")
     parser.add_argument("--rows", type=int, default=600, help="of each library that comes and goes (600)")
     parser.add_argument("--dimension", type=int, default=64, help="of its embeddings (64)")
-    parser.add_argument("--place", type=Path, default=None, help="where the data directory is made (the system's)")
+    parser.add_argument(
+        "--place", type=Path, default=None, help="where the data directory is made (the system's)"
+    )
     parser.add_argument("--log", type=Path, default=None, help="where every sample is written")
     parser.add_argument("--sabotage", default=None, help="break the server on purpose; see kills/sabotage.py")
     print(json.dumps(run(parser.parse_args()).to_json()), flush=True)

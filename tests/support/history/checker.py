@@ -113,7 +113,9 @@ def _check_order(numbered: Sequence[tuple[int, Event]], before: int) -> None:
     earliest: Event | None = None
     for revision, event in reversed(numbered):
         if earliest is not None and earliest.end is not None and earliest.end < event.begin:
-            raise Violation(f"revision {revision} began after a higher one was answered:\n  {earliest}\n  {event}")
+            raise Violation(
+                f"revision {revision} began after a higher one was answered:\n  {earliest}\n  {event}"
+            )
         if event.end is not None and (earliest is None or earliest.end is None or event.end < earliest.end):
             earliest = event
 
@@ -130,7 +132,9 @@ def _replay(numbered: Sequence[tuple[int, Event]], start: Model) -> Replay:
         try:
             expected = model.do(operation)
         except Refused as refused:
-            raise Violation(f"at revision {revision} it should be refused ({refused.code}): {event}") from refused
+            raise Violation(
+                f"at revision {revision} it should be refused ({refused.code}): {event}"
+            ) from refused
         if event.reply.outcome == "ok" and event.reply.value != expected:
             raise Violation(f"at revision {revision} the answer should be {expected}: {event}")
         if model.revision != revision:
@@ -147,7 +151,9 @@ def _check_reads(others: Sequence[Event], numbered: Sequence[tuple[int, Event]],
         low = max(replay.first, floor.before(event.begin))
         end = event.end if event.end is not None else event.begin
         # Revisions in ascending order begin at any times: the highest that had begun is the bound.
-        high = max((replay.first + at for at, begun in enumerate(replay.begun) if begun < end), default=replay.first)
+        high = max(
+            (replay.first + at for at, begun in enumerate(replay.begun) if begun < end), default=replay.first
+        )
         for part in _parts(event):
             floor.add(end, _explain(event, part, low, high, replay))
 
@@ -191,10 +197,14 @@ def _explain(event: Event, part: object, low: int, high: int, replay: Replay) ->
     told = _told(event, part)
     if told is not None:
         if not low <= told <= high:
-            when = "older than what had been answered" if told < low else "newer than every write that had begun"
+            when = (
+                "older than what had been answered" if told < low else "newer than every write that had begun"
+            )
             raise Violation(f"revision {told} is {when} (expected {low} to {high}): {event}")
         if not _is_right(event, part, replay, told):
-            raise Violation(f"this is not the library at revision {told}: {event}\n{_expected(event, replay, told)}")
+            raise Violation(
+                f"this is not the library at revision {told}: {event}\n{_expected(event, replay, told)}"
+            )
         return told
     for revision in range(low, high + 1):
         if _is_right(event, part, replay, revision):
@@ -241,7 +251,9 @@ def _is_right(event: Event, part: object, replay: Replay, revision: int) -> bool
     if isinstance(operation, Search):
         at, answer = cast("tuple[int, dict[str, Any]]", part)
         ranked = cast("list[list[tuple[Row, float]]]", expected)[at]
-        return same_hits(answer["hits"], ranked, operation.k, exact=answer["exact"]) and not answer["warnings"]
+        return (
+            same_hits(answer["hits"], ranked, operation.k, exact=answer["exact"]) and not answer["warnings"]
+        )
     return expected == part
 
 

@@ -78,7 +78,9 @@ def run_beside(main: Callable[[], list[Event]], step: Callable[[], None]) -> lis
         _run_all([thread], failures, started=True)
 
 
-def _run_all(threads: Sequence[threading.Thread], failures: Sequence[BaseException], *, started: bool = False) -> None:
+def _run_all(
+    threads: Sequence[threading.Thread], failures: Sequence[BaseException], *, started: bool = False
+) -> None:
     for thread in threads:
         if not started:
             thread.start()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from history.events import Reply
 from history.service_side import ask_services
-
 from vdb_core.engine import builder, operations, search
 from vdb_core.errors import BuildInProgress, CallerError
 from vdb_core.plugins import PluginManager
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from history.operations import Read, Write
-
     from vdb_core.services import Services
 
 __all__ = ["EngineProcess"]
@@ -132,7 +130,11 @@ def _do(services: Services, pipe: Connection, what: str, arguments: Sequence[Any
             kind, wait = arguments
             body = {} if kind is None else {"type": kind}
             try:
-                job = services.indexing.snapshot("lib") if kind == "snapshot" else services.indexing.start("lib", body)
+                job = (
+                    services.indexing.snapshot("lib")
+                    if kind == "snapshot"
+                    else services.indexing.start("lib", body)
+                )
             except BuildInProgress:
                 return None
             if wait:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import numpy as np
 import orjson
+
 from history.events import Reply
 from history.operations import (
     CreateChunk,
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Self
 
-    from history.operations import NewRow, Read, Write
     from numpy.typing import NDArray
+
+    from history.operations import NewRow, Read, Write
 
 __all__ = ["Connection", "Failure", "ServerFailed"]
 
@@ -118,7 +120,9 @@ class Connection:
             raise ServerFailed(f"{operation} was answered {status}: {value}")
         return Reply("refused", value["code"])
 
-    def _ask(self, base: str, operation: Read | Write) -> tuple[int, Any, Callable[[Any], object]]:
+    def _ask(  # noqa: C901 - one case an operation
+        self, base: str, operation: Read | Write
+    ) -> tuple[int, Any, Callable[[Any], object]]:
         match operation:
             case Upsert():
                 return *self._upsert(base, operation), _upserted
@@ -171,7 +175,11 @@ class Connection:
                 return self._search(base, operation)
             case ExportLibrary():
                 status, content = self.request("GET", f"{base}/export")
-                return (status, content, _export_of) if status == 200 else (status, orjson.loads(content), _export_of)
+                return (
+                    (status, content, _export_of)
+                    if status == 200
+                    else (status, orjson.loads(content), _export_of)
+                )
 
     def _upsert(self, base: str, operation: Upsert) -> tuple[int, Any]:
         if not operation.bulk:
@@ -230,7 +238,9 @@ def row_body(row: NewRow, *, embedding: bool = True) -> dict[str, object]:
 
 def chunk_of(body: Mapping[str, Any]) -> dict[str, object]:
     """What the model compares of a chunk: the embedding as the bits of its float32 numbers."""
-    fields: dict[str, object] = {name: body[name] for name in ("id", "document_id", "text", "metadata", "revision")}
+    fields: dict[str, object] = {
+        name: body[name] for name in ("id", "document_id", "text", "metadata", "revision")
+    }
     return {**fields, "embedding": np.asarray(body["embedding"], dtype=np.float32).tobytes()}
 
 

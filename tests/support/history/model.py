@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import orjson
+
 from history.operations import (
     CreateChunk,
     CreateDocument,
@@ -33,7 +34,6 @@ from history.operations import (
     Search,
     Upsert,
 )
-
 from vdb_core.domain import merge_patch, normalize
 from vdb_core.filters import parse_filter, row_matches
 from vdb_core.indexes import exact_distances
@@ -41,9 +41,9 @@ from vdb_core.indexes import exact_distances
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from history.operations import Read, Write
     from numpy.typing import NDArray
 
+    from history.operations import Read, Write
     from vdb_core.filters import Filter
     from vdb_core.indexes import Metric
 
@@ -111,7 +111,9 @@ def _filter(wanted: Mapping[str, object]) -> Filter:
 class Model:
     """One library. ``do`` carries out a write, ``read`` answers a read; both raise ``Refused``."""
 
-    def __init__(self, metric: Metric, *, name: str = "", metadata: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, metric: Metric, *, name: str = "", metadata: Mapping[str, object] | None = None
+    ) -> None:
         self.metric: Metric = metric
         self.name = name
         self.metadata: Mapping[str, object] = metadata or {}
@@ -130,7 +132,7 @@ class Model:
 
     # ---- writes ------------------------------------------------------------------------------------------------
 
-    def do(self, write: Write) -> dict[str, object]:
+    def do(self, write: Write) -> dict[str, object]:  # noqa: C901 - one case an operation
         """Carry out a write, or refuse it and change nothing; returns what its answer must say."""
         match write:
             case Upsert():
@@ -323,7 +325,9 @@ _SAME = 1e-9
 """Two ways to sum the same float64 products differ by less than this, relative to a distance of about 1."""
 
 
-def same_hits(hits: Sequence[Mapping[str, object]], ranked: Sequence[tuple[Row, float]], k: int, *, exact: bool) -> bool:
+def same_hits(
+    hits: Sequence[Mapping[str, object]], ranked: Sequence[tuple[Row, float]], k: int, *, exact: bool
+) -> bool:
     """Whether hits are the first of a ranking, or, where the answer is not exact, as many of its rows with their scores.
 
     Each hit must show the row's content and its own exact distance, and closer hits come first.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
+
 from history.events import Reply
 from history.http_side import answer_of, chunk_of, document_of, export_of, library_of, row_body
 from history.operations import (
@@ -27,12 +28,10 @@ from history.operations import (
     Search,
     Upsert,
 )
-
 from vdb_core.errors import CallerError
 
 if TYPE_CHECKING:
     from history.operations import Read, Write
-
     from vdb_core.services import Export, SearchAnswer, Services
 
 __all__ = ["ask_services"]
@@ -78,9 +77,13 @@ def _ask(services: Services, library_id: str, operation: Read | Write) -> object
         case DeleteChunk():
             return libraries.delete_chunk(library_id, operation.id).result(_TIMEOUT_S).to_json()
         case DeleteChunks():
-            return libraries.delete_chunks(library_id, {"ids": list(operation.ids)}).result(_TIMEOUT_S).to_json()
+            return (
+                libraries.delete_chunks(library_id, {"ids": list(operation.ids)}).result(_TIMEOUT_S).to_json()
+            )
         case DeleteMatching():
-            return libraries.delete_chunks(library_id, {"filter": operation.filter}).result(_TIMEOUT_S).to_json()
+            return (
+                libraries.delete_chunks(library_id, {"filter": operation.filter}).result(_TIMEOUT_S).to_json()
+            )
         case CreateDocument():
             made = libraries.create_document(library_id, {"id": operation.id, "metadata": operation.metadata})
             return document_of(made.result(_TIMEOUT_S).to_json())

@@ -39,9 +39,13 @@ def settle(events: Sequence[Event], start: Model, recovered: Recovered) -> tuple
     known = {revision: event for event in events if (revision := revision_of(event)) is not None}
     last = cast("int", recovered["library"]["revision"])
     if known and max(known) > last:
-        raise Violation(f"recovered at revision {last}, but a higher one was acknowledged: {known[max(known)]}")
+        raise Violation(
+            f"recovered at revision {last}, but a higher one was acknowledged: {known[max(known)]}"
+        )
     if last < start.revision:
-        raise Violation(f"recovered at revision {last}; it had been at {start.revision} after the crash before")
+        raise Violation(
+            f"recovered at revision {last}; it had been at {start.revision} after the crash before"
+        )
     open_writes = [one for one in events if one.reply.outcome == "unknown" and is_write(one.operation)]
     gaps = [one for one in range(start.revision + 1, last + 1) if one not in known]
     if len(gaps) > len(open_writes):
@@ -145,7 +149,9 @@ def _unexplained(
 ) -> str:
     """A report: how the recovered library differs from the acknowledged writes alone."""
     model = start.copy()
-    lines = [f"nothing explains what was recovered at revision {last}; writes without an answer: {gaps or 'none'}"]
+    lines = [
+        f"nothing explains what was recovered at revision {last}; writes without an answer: {gaps or 'none'}"
+    ]
     for revision in range(start.revision + 1, last + 1):
         if revision in known:
             try:

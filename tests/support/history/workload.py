@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
+
 from history.operations import (
     CreateChunk,
     CreateDocument,
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from history.events import Event
     from history.operations import Read, Write
-    from numpy.typing import NDArray
 
 __all__ = ["Workload", "follow"]
 

@@ -22,7 +22,15 @@ __all__ = ["RWLock"]
 class RWLock:
     """Many readers or one writer. Not reentrant: a thread that holds it must not ask for it again."""
 
-    __slots__ = ("_condition", "_passes", "_readers", "_turn", "_waiting_readers", "_waiting_writers", "_writing")
+    __slots__ = (
+        "_condition",
+        "_passes",
+        "_readers",
+        "_turn",
+        "_waiting_readers",
+        "_waiting_writers",
+        "_writing",
+    )
 
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
@@ -78,9 +86,7 @@ class RWLock:
             token = object()
             self._waiting_writers.append(token)
             try:
-                while (
-                    self._waiting_writers[0] is not token or self._writing or self._readers or self._passes
-                ):
+                while self._waiting_writers[0] is not token or self._writing or self._readers or self._passes:
                     condition.wait()
                 self._writing = True
             except BaseException:

@@ -31,6 +31,11 @@ def test_nobody_hangs_because_another_was_interrupted(crowd: tuple[str, ...]) ->
     explore(crowd, interrupts=True)
 
 
+def explore_all(source: str, *, interrupts: bool = False) -> None:
+    for crowd in CROWDS[:4]:
+        explore(crowd, source=source, interrupts=interrupts)
+
+
 PLANTED = {
     "a reader that leaves wakes nobody": (
         "            if self._readers == 0 and self._waiting_writers:\n                self._condition.notify_all()\n",
@@ -57,7 +62,11 @@ PLANTED = {
         "while self._writing or self._waiting_writers:",
         "a wake-up was lost",
     ),
-    "a pass is not used up": ("                    self._passes -= 1\n", "                    pass\n", "a wake-up was lost"),
+    "a pass is not used up": (
+        "                    self._passes -= 1\n",
+        "                    pass\n",
+        "a wake-up was lost",
+    ),
     "a reader does not wait for writers that wait": (
         "if not self._writing and not self._waiting_writers:",
         "if not self._writing:",
@@ -81,8 +90,7 @@ def test_what_is_planted_is_found(plant: str) -> None:
     source = source_of_the_lock()
     assert source.count(old) == 1
     with pytest.raises(Flaw, match=told):
-        for crowd in CROWDS[:4]:
-            explore(crowd, source=source.replace(old, new))
+        explore_all(source.replace(old, new))
 
 
 @pytest.mark.parametrize("which", ["reader", "writer"])
@@ -94,8 +102,7 @@ def test_an_interrupted_thread_that_tells_nobody_is_found(which: str) -> None:
     joints = (silent, kept) if which == "reader" else (kept, silent)
     source = pieces[0] + joints[0] + pieces[1] + joints[1] + pieces[2]
     with pytest.raises(Flaw, match="a wake-up was lost"):
-        for crowd in CROWDS[:4]:
-            explore(crowd, source=source, interrupts=True)
+        explore_all(source, interrupts=True)
 
 
 def test_passes_that_late_readers_take_are_found() -> None:

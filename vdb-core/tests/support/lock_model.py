@@ -87,13 +87,13 @@ def _lock_class(source: str) -> type:
                 for statement in one.body
             ]
             assert all(
-                text.startswith(('"', "'", "condition = ", "with condition", "with self._condition")) for text in guarded
+                text.startswith(('"', "'", "condition = ", "with condition", "with self._condition"))
+                for text in guarded
             ), f"something of the lock is touched outside its condition: {guarded}"
     tree = ast.fix_missing_locations(_Rewrite().visit(tree))
     names: dict[str, Any] = {}
-    exec(compile(tree, "<locks>", "exec"), names)  # noqa: S102 - the source is the project's own
+    exec(compile(tree, "<locks>", "exec"), names)
     return names["RWLock"]
-
 
 
 class _World:
@@ -131,7 +131,10 @@ class _World:
         """
         memories = [self._memory(thread) for thread in self.threads]
         owners = {
-            id(value): at for at, memory in enumerate(memories) for value in memory.values() if type(value) is object
+            id(value): at
+            for at, memory in enumerate(memories)
+            for value in memory.values()
+            if type(value) is object
         }
 
         def plain(value: object) -> object:
@@ -141,7 +144,11 @@ class _World:
 
         fields = [plain(getattr(self.lock, name)) for name in self.lock.__slots__ if name != "_condition"]
         remembered = [
-            tuple((name, plain(value)) for name, value in sorted(memory.items()) if name not in {"self", "condition"})
+            tuple(
+                (name, plain(value))
+                for name, value in sorted(memory.items())
+                if name not in {"self", "condition"}
+            )
             for memory in memories
         ]
         return (*fields, *remembered, *self.places, self.choosing)
@@ -186,7 +193,9 @@ class _World:
 
     def inside(self) -> list[str]:
         """The kinds of those who hold the lock: until their release has run."""
-        return [kind for kind, place in zip(self.kinds, self.places, strict=True) if place in {"inside", "leave"}]
+        return [
+            kind for kind, place in zip(self.kinds, self.places, strict=True) if place in {"inside", "leave"}
+        ]
 
 
 def _renamed(steps: Generator[str, None, Any], name: str) -> Generator[str, None, Any]:
@@ -270,7 +279,11 @@ def _check(found: Exploration, state: int, world: _World) -> None:
     if inside.count("writer") > 1 or ("writer" in inside and len(inside) > 1):
         raise Flaw(f"{inside} are inside at once: {found.told(state)}")
     places = world.places
-    if "waiting" in places and all(place in {"waiting", "outside"} for place in places) and not world.choosing:
+    if (
+        "waiting" in places
+        and all(place in {"waiting", "outside"} for place in places)
+        and not world.choosing
+    ):
         # Somebody new may come and wake them, but nobody has to.
         raise Flaw(f"a wake-up was lost: {found.told(state)}")
 
@@ -283,13 +296,18 @@ def _check_starvation(found: Exploration, thread: int) -> None:
     asking = [places[thread] in {"enter", "waiting", "woken"} for places in found.places]
     for component in _components(found, asking):
         inner = [
-            (state, step) for state in component for step, to in found.edges[state] if to in component and asking[to]
+            (state, step)
+            for state in component
+            for step, to in found.edges[state]
+            if to in component and asking[to]
         ]
         if not inner:
             continue
         acting = {step[0] for _, step in inner}
         idle = set(range(len(found.kinds))) - acting
-        if all(any(found.places[state][one] in {"waiting", "outside"} for state in component) for one in idle):
+        if all(
+            any(found.places[state][one] in {"waiting", "outside"} for state in component) for one in idle
+        ):
             state = min(component)
             raise Flaw(f"{found.kinds[thread]} {thread} can wait for ever: {found.told(state)}")
 
