@@ -35,8 +35,8 @@ _QUIET: Final = 3
 class MiniLM:
     """all-MiniLM-L6-v2: unit rows of 384 numbers. Safe to call from any thread; the GIL is released."""
 
-    name: Final = NAME
-    dimension: Final = 384
+    name = NAME
+    dimension = 384
 
     def __init__(self, model: Model, *, threads: int | None = None) -> None:
         """Open the model.
