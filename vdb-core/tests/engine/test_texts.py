@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -336,6 +338,17 @@ def test_an_embedder_that_cannot_be_opened_is_tried_again(services: Services, wo
         find(services, "cat")
     words.fail_open = None
     assert put(services).created == 3
+
+
+def test_those_who_wait_for_an_opening_that_fails_have_its_failure(services: Services, words: Words) -> None:
+    words.gate, words.fail_open = threading.Event(), EmbedderUnavailable("no model")
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(find, services, "cat") for _ in range(6)]
+        assert words.entered.wait(10)
+        time.sleep(0.2)
+        words.gate.set()
+        assert {str(one.exception(10)) for one in asked} == {"no model"}
+    assert words.opened == 1
 
 
 # After a restart

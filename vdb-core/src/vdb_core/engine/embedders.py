@@ -7,6 +7,7 @@ Nothing here is called under a lock of a library, or on the committer's thread.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast, final
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vdb_core.persistence import Embedder
-    from vdb_core.plugins import PluginManager
+    from vdb_core.plugins import EmbedderType, PluginManager
 
 __all__ = ["Embedded", "Embedders"]
 
@@ -77,6 +78,7 @@ class Embedders:
         self._lock = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
         self._open: dict[str, Embedder] = {}
+        self._failed: dict[str, tuple[float, VdbError]] = {}
         self._closed = False
 
     def default(self) -> str:
@@ -147,20 +149,32 @@ class Embedders:
             )
         with self._lock:
             opening = self._opening.setdefault(name, threading.Lock())
+        came = time.monotonic()
         # A lock an embedder: one that downloads its model keeps nobody from another one.
         with opening:
             found = self._open.get(name)
-            if found is None:
-                params = validate_params(kind.params, self._params.get(name, {}), f"/embedder_params/{name}")
-                made = _shielded(name, "opening it", lambda: kind.open(params))
-                found = cast("Embedder", made)
-                dimension = cast("object", getattr(found, "dimension", None))
-                if not isinstance(dimension, int) or isinstance(dimension, bool) or dimension < 1:
-                    raise PluginError(
-                        f"embedder {name!r}: dimension: expected a whole number above 0; received {dimension!r}"
-                    )
-                self._open[name] = found
+            if found is not None:
+                return found
+            failed = self._failed.get(name)
+            if failed is not None and failed[0] >= came:
+                # Whoever waited for an attempt has its outcome: one after the other they would wait for minutes.
+                raise failed[1]
+            try:
+                found = self._open[name] = self._made(name, kind)
+            except VdbError as error:
+                self._failed[name] = time.monotonic(), error
+                raise
         return found
+
+    def _made(self, name: str, kind: EmbedderType) -> Embedder:
+        params = validate_params(kind.params, self._params.get(name, {}), f"/embedder_params/{name}")
+        made = cast("Embedder", _shielded(name, "opening it", lambda: kind.open(params)))
+        dimension = cast("object", getattr(made, "dimension", None))
+        if not isinstance(dimension, int) or isinstance(dimension, bool) or dimension < 1:
+            raise PluginError(
+                f"embedder {name!r}: dimension: expected a whole number above 0; received {dimension!r}"
+            )
+        return made
 
 
 def _shielded(name: str, doing: str, call: Callable[[], object]) -> object:
