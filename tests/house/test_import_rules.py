@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("vdb_core", "vdb_index_rust", "vdb_server", "vdb_sdk", "vdb_dashboard")
+OURS = ("vdb_core", "vdb_index_rust", "vdb_server", "vdb_sdk", "vdb_dashboard", "vdb_embedder_minilm")
 HTTP = ("fastapi", "starlette", "uvicorn", "httpx", "httpx2", "requests", "aiohttp")
 
 
@@ -55,6 +55,7 @@ def violations(package: str, path: str, source: str) -> list[str]:
         allowed = {
             "vdb_core": False,
             "vdb_index_rust": below(item.name, "vdb_core.plugins", "vdb_core.indexes", "vdb_core.errors"),
+            "vdb_embedder_minilm": below(item.name, "vdb_core.plugins", "vdb_core.errors"),
             "vdb_server": below(item.name, "vdb_core"),
             "vdb_sdk": item.lazy and below(item.name, "vdb_server"),
             "vdb_dashboard": below(item.name, "vdb_sdk"),
@@ -80,14 +81,20 @@ def violations(package: str, path: str, source: str) -> list[str]:
 def modules() -> list[tuple[str, str, Path]]:
     return [
         (package.name, path.relative_to(package).as_posix(), path)
-        for package in sorted(ROOT.glob("vdb-*/src/vdb_*"))
+        for package in sorted([*ROOT.glob("vdb-*/src/vdb_*"), *ROOT.glob("plugins/*/src/vdb_*")])
         for path in sorted(package.rglob("*.py*"))
         if path.suffix in {".py", ".pyi"}
     ]
 
 
 def test_every_package_is_looked_at() -> None:
-    assert {package for package, _, _ in modules()} >= {"vdb_core", "vdb_index_rust", "vdb_server", "vdb_sdk"}
+    assert {package for package, _, _ in modules()} >= {
+        "vdb_core",
+        "vdb_index_rust",
+        "vdb_server",
+        "vdb_sdk",
+        "vdb_embedder_minilm",
+    }
 
 
 def test_nobody_imports_what_is_not_theirs() -> None:
@@ -122,6 +129,7 @@ def test_nobody_imports_what_is_not_theirs() -> None:
         ("vdb_sdk", "a.py", "def f():\n    import vdb_core"),
         ("vdb_sdk", "a.py", "from . import models"),
         ("vdb_dashboard", "a.py", "import vdb_server"),
+        ("vdb_embedder_minilm", "a.py", "from vdb_core.persistence import Embedder"),
     ],
 )
 def test_a_planted_violation_is_seen(package: str, path: str, source: str) -> None:

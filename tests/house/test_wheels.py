@@ -16,9 +16,11 @@ PACKAGES = {
     "vdb-index-rust": "vdb_index_rust",
     "vdb-server": "vdb_server",
     "vdb-sdk": "vdb_sdk",
+    "vdb-embedder-minilm": "vdb_embedder_minilm",
 }
 ENTRY_POINTS = {
     "vdb-index-rust": {"vdb.plugins": {"rust": "vdb_index_rust.plugin"}},
+    "vdb-embedder-minilm": {"vdb.plugins": {"minilm": "vdb_embedder_minilm.plugin"}},
     "vdb-server": {"console_scripts": {"vdb": "vdb_server.cli:main"}},
 }
 

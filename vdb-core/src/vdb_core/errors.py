@@ -23,6 +23,7 @@
     │   ├── DataDirectoryLocked         data_directory_locked
     │   ├── FormatUnsupported           format_unsupported       a newer vdb wrote it
     │   ├── SnapshotDamaged             snapshot_damaged
+    │   ├── EmbedderUnavailable         embedder_unavailable     its model cannot be found or opened
     │   └── EngineClosed                engine_closed
     └── PluginError                     plugin_error             the author of a plugin must act
         ├── PluginIncompatible          plugin_incompatible
@@ -49,6 +50,7 @@ __all__ = [
     "ChunkNotFound",
     "DataDirectoryLocked",
     "DocumentNotFound",
+    "EmbedderUnavailable",
     "EngineClosed",
     "Fault",
     "FormatUnsupported",
@@ -251,6 +253,12 @@ class SnapshotDamaged(OperatorError):
     """A snapshot is not what its manifest says."""
 
     code: ClassVar[str] = "snapshot_damaged"
+
+
+class EmbedderUnavailable(OperatorError):
+    """An embedder cannot be opened: its model is not there, or not what it should be."""
+
+    code: ClassVar[str] = "embedder_unavailable"
 
 
 class EngineClosed(OperatorError):

@@ -47,6 +47,9 @@ __all__ = ["Application", "create_app"]
 _THREADS: Final = 32
 """Calls that may wait for a lock or a disk at the same time; they hold no core while they wait."""
 
+_EMBEDDING_THREADS: Final = 8
+"""Requests whose texts are embedded at the same time: a query of one text does not wait behind a load of thousands."""
+
 _PARTS: Final[dict[str, Part]] = {"path": "path", "query": "query", "header": "header"}
 
 
@@ -123,9 +126,11 @@ def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -
         if running is None:
             running = await asyncio.to_thread(open_engine, settings)
         metrics.watch(running.statistics)
+        threads = ThreadPoolExecutor(_EMBEDDING_THREADS, "vdb-embedding")
         try:
-            yield {"services": running, "settings": settings, "metrics": metrics}
+            yield {"services": running, "settings": settings, "metrics": metrics, "embedding": threads}
         finally:
+            threads.shutdown(wait=False, cancel_futures=True)
             if services is None:
                 await asyncio.to_thread(running.close)
 

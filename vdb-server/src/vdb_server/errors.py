@@ -52,6 +52,7 @@ STATUS_OF: Final[Mapping[type[VdbError], HTTPStatus]] = {
     core.RevisionMismatch: HTTPStatus.PRECONDITION_FAILED,
     core.OperatorError: HTTPStatus.INTERNAL_SERVER_ERROR,
     core.WriteQueueFull: HTTPStatus.SERVICE_UNAVAILABLE,
+    core.EmbedderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     core.EngineClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     core.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     core.WriteUncertain: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -156,6 +157,9 @@ def problem_of(error: VdbError, *, part: Part = "body") -> Problem:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     elif isinstance(error, core.IdempotencyKeyInUse):
         headers["retry-after"] = "1"
+    elif isinstance(error, core.EmbedderUnavailable):
+        # Somebody has to fetch a model: clients that wait by themselves are to give up rather than to wait.
+        headers["retry-after"] = "120"
     elif isinstance(error, core.BuildInProgress):
         extra["job_id"] = error.job_id
     status = status_of(error)

@@ -84,7 +84,10 @@ class Settings(BaseSettings):
     """``auto``: readable in a terminal, JSON elsewhere."""
 
     embedder: str | None = None
-    """Name of the installed embedder that turns texts into embeddings; without one, texts are not searchable."""
+    """Embedder of libraries that chose none. Not set: the one that is installed, where it is one."""
+
+    embedder_params: dict[str, dict[str, object]] = {}
+    """Settings of embedders by name, as JSON: `{"NAME": {"SETTING": VALUE}}`."""
 
     build_threads: Positive | None = None
     """Threads that build indexes; all cores but one when not set."""
@@ -190,6 +193,7 @@ class Settings(BaseSettings):
             checkpoint_age_s=self.checkpoint_age_s,
             checkpoint_on_close_s=self.checkpoint_on_close_s,
             embedder=self.embedder,
+            embedder_params=self.embedder_params,
             build_threads=self.build_threads,
             search_threads=self.search_threads,
             idempotency_lifetime_s=self.idempotency_lifetime_s,

@@ -21,6 +21,7 @@ import orjson
 
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.records import parse
+from vdb_core.engine.state import read_info
 from vdb_core.errors import StorageFailed
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _SMALL = 200  # bytes of an entry beside what is counted
 @final
 @dataclass(slots=True, kw_only=True)
 class PutLibrary:
-    """The library's own fields. A library begins with a ``created`` one; later ones change name and metadata."""
+    """The library's own fields. A library begins with a ``created`` one; later ones change name, metadata, embedder."""
 
     info: LibraryInfo
     created: bool = False
@@ -73,6 +74,9 @@ class PutLibrary:
         """Change the state; a build may have changed the index since the write was prepared, so that stays."""
         state.info["name"] = self.info["name"]
         state.info["metadata"] = self.info["metadata"]
+        state.info["embedder"] = self.info["embedder"]
+        if state.info["dimension"] is None:
+            state.info["dimension"] = self.info["dimension"]
         _stamp(state, self.info["revision"], self.info["updated_at"])
 
 
@@ -303,7 +307,7 @@ def decode(entry: JournalEntry) -> LibraryOperation:
     body = cast("dict[str, object]", orjson.loads(entry.operation))
     match body["op"]:
         case "put_library":
-            return PutLibrary(info=cast("LibraryInfo", body["info"]), created=bool(body["created"]))
+            return PutLibrary(info=read_info(body["info"]), created=bool(body["created"]))
         case "remove_library":
             return RemoveLibrary()
         case "put_documents":

@@ -20,7 +20,7 @@ from vdb_core.engine.opened_generation import id_pairs, missing_type_warning, op
 from vdb_core.engine.operations import PutLibrary, RemoveLibrary, decode
 from vdb_core.engine.records import RecordFile
 from vdb_core.engine.recovery import Progress, gap_before
-from vdb_core.engine.state import LibraryState
+from vdb_core.engine.state import LibraryState, read_info
 from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed, StorageFull
 from vdb_core.persistence import SnapshotParts
@@ -225,7 +225,7 @@ class Storage:
                 reason = str(error)
                 _log.error("snapshot %d of library %r is damaged: %s", generation, library_id, reason)
                 header = self._store.header(library_id, generation)
-                info = cast("LibraryInfo", header["library"])
+                info = read_info(header["library"])
                 damaged.append(_Damaged(generation=generation, reason=reason, info=info))
                 continue
             state.generation = max(generations)

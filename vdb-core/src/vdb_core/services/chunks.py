@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -45,6 +46,7 @@ from vdb_core.services.documents import DocumentOperations, chunk_ids_matching
 from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
 from vdb_core.services.results import DeleteResult, Page, UpsertResult
 from vdb_core.services.rows import Rows, prepare_rows
+from vdb_core.services.texts import choose_embedder, embedding_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,9 +102,11 @@ class ChunkOperations(DocumentOperations):
         pointer: str,
         single: bool = False,
         vectors: NDArray[np.generic] | None = None,
+        embed: bool,
     ) -> Rows:
         entry = self._engine.entry(library_id)
-        info = cast("LibraryState", entry.state).info
+        state = cast("LibraryState", entry.state)
+        info = state.info
         return prepare_rows(
             rows,
             pointer=pointer,
@@ -111,11 +115,16 @@ class ChunkOperations(DocumentOperations):
             metric=info["metric"],
             dimension=info["dimension"],
             limits=self._engine.settings.limits,
-            embedder=self._engine.embedder,
+            embed=embedding_for(self._engine, state, embed=embed),
         )
 
-    def create_chunk(self, library_id: str, body: Mapping[str, object]) -> Future[Chunk]:
+    def create_chunk(
+        self, library_id: str, body: Mapping[str, object], *, embed: bool = True
+    ) -> Future[Chunk]:
         """Create a chunk: ``{id?, document_id?, text?, embedding? or embedding_b64?, metadata?}``.
+
+        Where ``embed`` is false and its text would have to be embedded, raises ``WouldBlock`` instead; so do the
+        other writes of texts.
 
         Raises:
             ValidationFailed: the body is not acceptable.
@@ -123,7 +132,7 @@ class ChunkOperations(DocumentOperations):
             AlreadyExists: (in the future) the id is taken.
             DocumentNotFound: (in the future) there is no such document.
         """
-        rows = self._prepare_rows(library_id, [body], pointer="", single=True)
+        rows = self._prepare_rows(library_id, [body], pointer="", single=True, embed=embed)
 
         def prepare(overlay: Overlay) -> Plan[Chunk]:
             chunk_id = rows.ids[0]
@@ -133,7 +142,7 @@ class ChunkOperations(DocumentOperations):
                     faults=[Fault("/id", "this id is taken")],
                 )
             operations = plan_upsert(overlay, rows, {}, create_documents=False)
-            return Plan(operations, lambda: _written(operations[-1]))
+            return Plan(operations, lambda: replace(_written(operations[-1]), warnings=rows.warnings))
 
         return self._engine.committer.submit(library_id, prepare, size=rows.nbytes)
 
@@ -146,6 +155,7 @@ class ChunkOperations(DocumentOperations):
         vectors: NDArray[np.generic] | None = None,
         pointer: str = "/chunks",
         max_rows: int | None = _DEFAULT,
+        embed: bool = True,
     ) -> Future[UpsertResult]:
         """Create or replace chunks, all of them or none.
 
@@ -156,6 +166,7 @@ class ChunkOperations(DocumentOperations):
             vectors: float32 or float16 ``[n, dim]`` in place of each row's embedding.
             pointer: where the rows are in the request.
             max_rows: how many there may be; none is no limit.
+            embed: false raises ``WouldBlock`` where there are texts to embed.
         """
         limit = self._engine.settings.limits.max_batch_rows if max_rows == _DEFAULT else max_rows
         if not isinstance(rows, (list, tuple)):
@@ -168,7 +179,7 @@ class ChunkOperations(DocumentOperations):
         if not rows:
             _ = self._engine.entry(library_id)
             return self._engine.committer.submit(library_id, _plan_nothing)
-        ready = self._prepare_rows(library_id, rows, pointer=pointer, vectors=vectors)
+        ready = self._prepare_rows(library_id, rows, pointer=pointer, vectors=vectors, embed=embed)
 
         def prepare(overlay: Overlay) -> Plan[UpsertResult]:
             old = overlay.records(ready.ids)
@@ -176,7 +187,11 @@ class ChunkOperations(DocumentOperations):
             operations = plan_upsert(overlay, ready, old, create_documents=create_documents)
             revision = overlay.info["revision"] + 1
             result = UpsertResult(
-                created=len(ready.ids) - updated, updated=updated, ids=ready.ids, revision=revision
+                created=len(ready.ids) - updated,
+                updated=updated,
+                ids=ready.ids,
+                revision=revision,
+                warnings=ready.warnings,
             )
             return Plan(operations, lambda: result)
 
@@ -241,14 +256,22 @@ class ChunkOperations(DocumentOperations):
         return Page(items=items, next_cursor=None)
 
     def patch_chunk(
-        self, library_id: str, chunk_id: str, body: Mapping[str, object], *, if_match: int | None = None
+        self,
+        library_id: str,
+        chunk_id: str,
+        body: Mapping[str, object],
+        *,
+        if_match: int | None = None,
+        embed: bool = True,
     ) -> Future[Chunk]:
         """Change a chunk by a JSON merge patch: ``{document_id?, text?, embedding? or embedding_b64?, metadata?}``.
 
-        ``null`` takes a text or a document away; an embedding can be replaced, not taken away.
+        ``null`` takes a text or a document away; an embedding can be replaced, not taken away. Where the library has
+        an embedder, another text gets an embedding of it unless the patch brings one.
         """
         body = object_of(body)
-        info = cast("LibraryState", self._engine.entry(library_id).state).info
+        state = cast("LibraryState", self._engine.entry(library_id).state)
+        info = state.info
         limits = self._engine.settings.limits
         faults = known_fields(body, _PATCHABLE, "")
         if body.get("document_id") is not None:
@@ -264,9 +287,11 @@ class ChunkOperations(DocumentOperations):
             if name in body and body[name] is None
         )
         raise_faults(faults)
-        ready = None
-        if "embedding" in body or "embedding_b64" in body:
-            given = {name: body[name] for name in ("embedding", "embedding_b64") if name in body}
+        ready: Rows | None = None
+        given = {name: body[name] for name in ("embedding", "embedding_b64") if name in body}
+        if not given and body.get("text") is not None and info["embedder"] is not None:
+            given = {"text": body["text"]}
+        if given:
             ready = prepare_rows(
                 [{"id": chunk_id, **given}],
                 pointer="",
@@ -275,7 +300,7 @@ class ChunkOperations(DocumentOperations):
                 metric=info["metric"],
                 dimension=info["dimension"],
                 limits=limits,
-                embedder=self._engine.embedder,
+                embed=embedding_for(self._engine, state, embed=embed),
             )
 
         def prepare(overlay: Overlay) -> Plan[Chunk]:
@@ -309,8 +334,10 @@ class ChunkOperations(DocumentOperations):
             )
             fresh = finish(head, revision, record["created_at"].encode(), now.encode())
             stored, length = old.vector, old.norm
-            if ready is not None:
+            # A text that is the same keeps its embedding, which may be one that its owner gave.
+            if ready is not None and (ready.embedder is None or body["text"] != record["text"]):
                 _check_form(overlay.info, ready)
+                _ = choose_embedder(overlay, ready.embedder, revision, now)
                 stored, length = ready.vectors[0], 1.0 if ready.norms is None else float(ready.norms[0])
             operation = Upsert(
                 revision=revision,
@@ -321,7 +348,8 @@ class ChunkOperations(DocumentOperations):
                 vectors=stored[np.newaxis, :],
                 norms=np.array([length]) if overlay.info["metric"] == "cosine" else None,
             )
-            return Plan([operation], lambda: _written(operation))
+            warnings = [] if ready is None else ready.warnings
+            return Plan([operation], lambda: replace(_written(operation), warnings=warnings))
 
         return self._engine.committer.submit(library_id, prepare)
 
@@ -421,7 +449,7 @@ def plan_upsert(
     _check_form(info, rows)
     revision = info["revision"] + 1
     now = format_time(now_us())
-    operations: list[Operation] = []
+    operations: list[Operation] = [*choose_embedder(overlay, rows.embedder, revision, now)]
     named = dict.fromkeys(one for one in rows.document_ids if one is not None)
     missing = [one for one in named if overlay.document(one) is None]
     if missing and not create_documents:

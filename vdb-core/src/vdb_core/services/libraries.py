@@ -44,6 +44,7 @@ from vdb_core.services.checks import (
 from vdb_core.services.chunks import ChunkOperations
 from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
 from vdb_core.services.results import Page
+from vdb_core.services.texts import embedder_faults
 from vdb_core.services.transfer import DERIVED, PreparedImport, export_of, keep_stamps
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LibraryService"]
 
-_CREATE: Final = ("id", "name", "metric", "dimension", "index", "metadata")
+_CREATE: Final = ("id", "name", "metric", "dimension", "index", "metadata", "embedder")
 _MAX_NAME_BYTES: Final = 1_024
 
 
@@ -74,6 +75,7 @@ def _library(info: LibraryInfo, *, documents: int = 0, chunks: int = 0) -> Libra
         dimension=info["dimension"],
         index=IndexChoice(type=info["index_type"], params=dict(info["index_params"])),
         metadata=dict(info["metadata"]),
+        embedder=info["embedder"],
         revision=info["revision"],
         created_at=to_datetime(parse_time(info["created_at"])),
         updated_at=to_datetime(parse_time(info["updated_at"])),
@@ -87,7 +89,9 @@ class LibraryService(ChunkOperations):
     """Libraries and what is in them. Reads answer at once; writes answer through a future, once they are durable."""
 
     def create(self, body: Mapping[str, object]) -> Future[Library]:
-        """Create a library: ``{id?, name, metric?=cosine, dimension?, index?={"type", "params"}, metadata?}``.
+        """Create a library: ``{id?, name, metric?=cosine, dimension?, index?={"type", "params"}, metadata?, embedder?}``.
+
+        An embedder that is named is opened, which may take long, and gives the library its dimension.
 
         Raises:
             ValidationFailed: the body is not acceptable.
@@ -96,7 +100,9 @@ class LibraryService(ChunkOperations):
         info = self._new_info(object_of(body))
         return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info))
 
-    def _new_info(self, body: Mapping[str, object], *, known_index_type: bool = True) -> LibraryInfo:
+    def _new_info(
+        self, body: Mapping[str, object], *, known_index_type: bool = True, known_embedder: bool = True
+    ) -> LibraryInfo:
         faults = known_fields(body, _CREATE, "")
         library_id = body["id"] if "id" in body else new_id()
         faults.extend(check_library_id(library_id, "/id"))
@@ -131,7 +137,14 @@ class LibraryService(ChunkOperations):
                 faults.extend(self.index_faults(index_type, index_params, metric, "/index"))
             else:
                 faults.extend(_missing_index_faults(index_type, index_params))
+        embedder = body.get("embedder")
+        if embedder is not None:
+            faults.extend(text_fault(embedder, "/embedder", max_bytes=_MAX_NAME_BYTES))
         raise_faults(faults)
+        if isinstance(embedder, str) and known_embedder:
+            # What is imported has its embeddings: it is searchable by them where its embedder is not installed.
+            raise_faults(embedder_faults(self._engine, embedder, cast("int | None", dimension), "/embedder"))
+            dimension = self._engine.embedders.dimension(embedder)
         now = format_time(now_us())
         return LibraryInfo(
             id=cast("str", library_id),
@@ -141,6 +154,7 @@ class LibraryService(ChunkOperations):
             index_type=cast("str", index_type),
             index_params=dict(cast("Mapping[str, object]", index_params)),
             metadata=dict(cast("Mapping[str, object]", metadata)),
+            embedder=cast("str | None", embedder),
             revision=1,
             created_at=now,
             updated_at=now,
@@ -210,16 +224,26 @@ class LibraryService(ChunkOperations):
     def patch(
         self, library_id: str, body: Mapping[str, object], *, if_match: int | None = None
     ) -> Future[Library]:
-        """Change a library by a JSON merge patch: ``{name?, metadata?}``."""
+        """Change a library by a JSON merge patch: ``{name?, metadata?, embedder?}``.
+
+        The embedder can be chosen where there is none, and changed as long as no row was written.
+        """
         body = object_of(body)
-        _ = self._engine.entry(library_id)
-        faults = known_fields(body, ("name", "metadata"), "")
+        info = cast("LibraryState", self._engine.entry(library_id).state).info
+        faults = known_fields(body, ("name", "metadata", "embedder"), "")
         if "name" in body:
             faults.extend(self._name_faults(body["name"]))
         patch = body.get("metadata", {})
         if not (patch is None or is_mapping(patch)):
             faults.append(Fault("/metadata", f"expected an object; received {type(patch).__name__}"))
+        dimension: int | None = None
+        embedder = body.get("embedder")
+        if embedder is not None and not isinstance(embedder, str):
+            faults.append(Fault("/embedder", f"expected a name; received {type(embedder).__name__}"))
         raise_faults(faults)
+        if isinstance(embedder, str) and embedder != info["embedder"]:
+            raise_faults(embedder_faults(self._engine, embedder, info["dimension"], "/embedder"))
+            dimension = self._engine.embedders.dimension(embedder)
 
         def prepare(overlay: Overlay) -> Plan[Library]:
             old = overlay.info
@@ -233,6 +257,10 @@ class LibraryService(ChunkOperations):
             info = old.copy()
             info["metadata"] = metadata
             info["name"] = cast("str", body.get("name", old["name"]))
+            if "embedder" in body and embedder != old["embedder"]:
+                raise_faults(_change_faults(overlay, dimension))
+                info["embedder"] = cast("str | None", embedder)
+                info["dimension"] = old["dimension"] or dimension
             info["revision"] = old["revision"] + 1
             info["updated_at"] = format_time(now_us())
             made = _library(info, documents=len(state.documents), chunks=state.live)
@@ -309,15 +337,11 @@ class LibraryService(ChunkOperations):
             DocumentNotFound: (in the future) a chunk names a document that is not in it.
         """
         library = {key: imported.library[key] for key in imported.library if key not in DERIVED}
-        info = self._new_info(library, known_index_type=imported.kept is None)
+        info = self._new_info(library, known_index_type=imported.kept is None, known_embedder=False)
         if imported.kept is not None:
             keep_stamps(info, imported.library)
         ready = PreparedImport(
-            imported,
-            info,
-            limits=self._engine.settings.limits,
-            metadata_faults=self._metadata_faults,
-            embedder=self._engine.embedder,
+            imported, info, limits=self._engine.settings.limits, metadata_faults=self._metadata_faults
         )
 
         def prepare(overlay: Overlay) -> Plan[Library]:
@@ -336,3 +360,19 @@ def _missing_index_faults(index_type: object, params: object) -> list[Fault]:
     if not is_mapping(params):
         faults.append(Fault("/index/params", f"expected an object; received {type(params).__name__}"))
     return faults
+
+
+def _change_faults(overlay: Overlay, dimension: int | None) -> list[Fault]:
+    """Why a library cannot have another embedder now."""
+    old = overlay.info
+    if old["embedder"] is not None and overlay.next_id > 1:
+        return [
+            Fault(
+                "/embedder",
+                f"the library's embeddings are those of {old['embedder']!r}, and two embedders make numbers that cannot "
+                "be compared; make a new library for another one",
+            )
+        ]
+    if dimension is not None and old["dimension"] not in (None, dimension):
+        return [Fault("/embedder", f"it makes {dimension} numbers, and the library has {old['dimension']}")]
+    return []

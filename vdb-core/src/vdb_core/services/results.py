@@ -47,10 +47,18 @@ class UpsertResult:
     updated: int
     ids: list[str]
     revision: int
+    warnings: list[str] = field(default_factory=list)
+    """Such as a text that is longer than its embedder reads."""
 
     def to_json(self) -> dict[str, object]:
         """The result in the form of the REST API."""
-        return {"created": self.created, "updated": self.updated, "ids": self.ids, "revision": self.revision}
+        return {
+            "created": self.created,
+            "updated": self.updated,
+            "ids": self.ids,
+            "revision": self.revision,
+            "warnings": self.warnings,
+        }
 
 
 @final

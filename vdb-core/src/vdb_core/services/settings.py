@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["DURABILITIES", "Durability", "EngineSettings", "Limits"]
@@ -78,7 +79,10 @@ class EngineSettings:
     everything is written, however long that takes."""
 
     embedder: str | None = None
-    """Name of the embedder that turns texts into embeddings; none refuses texts without embeddings."""
+    """Name of the embedder of libraries that chose none; none means the one that is installed, where it is one."""
+
+    embedder_params: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Settings of embedders, by name."""
 
     build_threads: int | None = None
     """Threads that a build may use; none: all cores but one, and at least one."""

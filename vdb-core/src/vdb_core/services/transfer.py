@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vdb_core.engine.embedders import Embedded
     from vdb_core.engine.operations import Operation
     from vdb_core.engine.overlay import Overlay
     from vdb_core.engine.state import LibraryInfo, View
-    from vdb_core.persistence import Embedder
     from vdb_core.services.rows import Rows
     from vdb_core.services.settings import Limits
 
@@ -139,7 +139,6 @@ class PreparedImport:
         *,
         limits: Limits,
         metadata_faults: Callable[[object, str], list[Fault]],
-        embedder: Callable[[], Embedder],
     ) -> None:
         """Check everything; raises ``ValidationFailed`` with the faults.
 
@@ -148,7 +147,6 @@ class PreparedImport:
             info: the library, with the revision and the times that it will have.
             limits: what is accepted.
             metadata_faults: what is wrong with an entity's metadata.
-            embedder: as ``prepare_rows`` has it.
         """
         self._info = info
         self._kept = imported.kept
@@ -156,7 +154,7 @@ class PreparedImport:
         self._records = self._document_records(imported.documents, metadata_faults)
         self._rows: Rows | None = None
         if imported.chunks or len(imported.vectors):
-            self._rows = self._chunk_rows(imported, limits, embedder)
+            self._rows = self._chunk_rows(imported, limits)
 
     @property
     def nbytes(self) -> int:
@@ -233,7 +231,7 @@ class PreparedImport:
         raise_faults(faults)
         return records
 
-    def _chunk_rows(self, imported: Imported, limits: Limits, embedder: Callable[[], Embedder]) -> Rows:
+    def _chunk_rows(self, imported: Imported, limits: Limits) -> Rows:
         kept, info = self._kept, self._info
         if kept is not None:
             faults: list[Fault] = []
@@ -250,7 +248,7 @@ class PreparedImport:
             metric=info["metric"] if kept is None else "dot",
             dimension=info["dimension"],
             limits=limits,
-            embedder=embedder,
+            embed=_no_texts,
         )
         return rows if kept is None else replace(rows, norms=kept.norms)
 
@@ -267,6 +265,11 @@ class PreparedImport:
             _time(body.get(name), f"{pointer}/{name}", faults) for name in ("created_at", "updated_at")
         )
         return revision, created, updated
+
+
+def _no_texts(texts: Sequence[str]) -> Embedded:
+    """An import brings all its vectors."""
+    raise AssertionError(f"{len(texts)} texts of an import without vectors")
 
 
 def _time(value: object, pointer: str, faults: list[Fault]) -> str:

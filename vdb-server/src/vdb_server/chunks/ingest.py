@@ -20,7 +20,7 @@ from vdb_server.state import services_of, settings_of
 from vdb_server.wire.describe import body, json_content, problems, schema_ref
 from vdb_server.wire.embeddings import parse_rows
 from vdb_server.wire.json_body import check_json_type, parse_object, read_body
-from vdb_server.wire.once import write
+from vdb_server.wire.once import write, write_texts
 from vdb_server.wire.parameters import LibraryId, flag, single_values
 from vdb_server.wire.replies import dump, result_reply
 
@@ -36,7 +36,9 @@ router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
 _FIELDS: Final = ("chunks", "create_documents")
 
 
-def start_upsert(services: Services, library_id: str, raw: bytes, *, max_depth: int) -> Future[UpsertResult]:
+def start_upsert(
+    services: Services, library_id: str, raw: bytes, *, max_depth: int, embed: bool = True
+) -> Future[UpsertResult]:
     """Parse the body of an upsert and hand its rows to the core."""
     given = parse_rows(raw, max_depth=max_depth)
     unknown = [
@@ -52,6 +54,7 @@ def start_upsert(services: Services, library_id: str, raw: bytes, *, max_depth: 
         library_id,
         given["chunks"],  # pyright: ignore[reportArgumentType] - the core checks what it is
         create_documents=given.get("create_documents", False),
+        embed=embed,
     )
 
 
@@ -178,7 +181,7 @@ async def upsert(request: Request, library_id: LibraryId) -> Response:
     single_values(request.scope["query_string"], frozenset())
     raw = await read_body(request)
     services, max_depth = services_of(request), settings_of(request).max_json_depth
-    return await write(
+    return await write_texts(
         request, [raw], result_reply, start_upsert, services, library_id, raw, max_depth=max_depth
     )
 

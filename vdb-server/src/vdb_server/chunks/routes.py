@@ -12,7 +12,7 @@ from vdb_server.state import services_of, settings_of
 from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
-from vdb_server.wire.once import write
+from vdb_server.wire.once import write, write_texts
 from vdb_server.wire.parameters import (
     ChunkId,
     Cursor,
@@ -56,7 +56,7 @@ router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"], 
 async def create_chunk(request: Request, library_id: LibraryId) -> Response:
     """Create a chunk; 409 where its id is taken."""
     row = await read_object(request)
-    return await write(
+    return await write_texts(
         request,
         [await request.body()],
         lambda chunk: created(chunk, "libraries", library_id, "chunks", chunk.id),
@@ -143,11 +143,11 @@ async def get_chunk(request: Request, library_id: LibraryId, chunk_id: ChunkId) 
 async def patch_chunk(
     request: Request, library_id: LibraryId, chunk_id: ChunkId, if_match: IfMatch = None
 ) -> Response:
-    """Change a chunk."""
+    """Change a chunk. Another text gets another embedding, where the library has an embedder."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
     libraries, raw = services_of(request).libraries, await request.body()
-    return await write(
+    return await write_texts(
         request, [raw], entity, libraries.patch_chunk, library_id, chunk_id, patch, if_match=expected
     )
 

@@ -191,6 +191,9 @@ def import_(
     create: Annotated[bool, typer.Option("--create", help="Create the library first.")] = False,
     metric: Annotated[str, typer.Option(help="With --create: cosine, dot or l2.")] = "cosine",
     index: Annotated[str | None, typer.Option(help="With --create: the type of its index.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="With --create: what embeds rows that are texts alone.")
+    ] = None,
     create_documents: Annotated[
         bool, typer.Option("--create-documents", help="Create documents that rows name.")
     ] = False,
@@ -209,6 +212,8 @@ def import_(
         raise Failure(
             "an archive brings its vectors and creates its library: leave --vectors and --create out.", 2
         )
+    if embedder is not None and not create:
+        raise Failure("--embedder is of a library that is created: give --create too.", 2)
     if data_dir is not None and create:
         data_dir.mkdir(parents=True, exist_ok=True)
     with open_target(url, data_dir) as target:
@@ -220,6 +225,8 @@ def import_(
                 body: dict[str, object] = {"id": library, "name": library, "metric": metric}
                 if index is not None:
                     body["index"] = {"type": index}
+                if embedder is not None:
+                    body["embedder"] = embedder
                 target.json("POST", "/v1/libraries", body)
             result = import_rows(
                 target, library, file, vectors, batch_rows=batch_rows, create_documents=create_documents
@@ -236,7 +243,9 @@ def import_(
 @command
 def search(
     library: LibraryArgument,
-    text: Annotated[str | None, typer.Option(help="A text, where the server has an embedder.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="A text, which the library's embedder turns into an embedding.")
+    ] = None,
     embedding: Annotated[str | None, typer.Option(help="The embedding, as a JSON list.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     filter_: Annotated[

@@ -9,7 +9,7 @@ from vdb_server.state import services_of
 from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
-from vdb_server.wire.once import write
+from vdb_server.wire.once import write, write_opening
 from vdb_server.wire.parameters import (
     Cursor,
     IfMatch,
@@ -49,7 +49,9 @@ router = APIRouter(prefix="/v1/libraries", tags=["libraries"], dependencies=[str
 async def create_library(request: Request) -> Response:
     """Create a library."""
     given = await read_object(request)
-    return await write(
+    # An embedder that is named is opened, which may take long.
+    writing = write if given.get("embedder") is None else write_opening
+    return await writing(
         request,
         [await request.body()],
         lambda library: created(library, "libraries", library.id),
@@ -85,11 +87,12 @@ async def get_library(request: Request, library_id: LibraryId) -> Response:
     ),
 )
 async def patch_library(request: Request, library_id: LibraryId, if_match: IfMatch = None) -> Response:
-    """Change a library's name or metadata."""
+    """Change a library's name, metadata or embedder."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
     libraries, raw = services_of(request).libraries, await request.body()
-    return await write(request, [raw], entity, libraries.patch, library_id, patch, if_match=expected)
+    writing = write if patch.get("embedder") is None else write_opening
+    return await writing(request, [raw], entity, libraries.patch, library_id, patch, if_match=expected)
 
 
 @router.delete("/{library_id}", status_code=204, responses=problems(404, 412, 422, 503, 507))

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from fastapi import Response
 
-from vdb_core.services import KeptAnswer, Once
+from vdb_core.services import KeptAnswer, Once, WouldBlock
 from vdb_server.errors import bad_parameter
 from vdb_server.middleware.headers import header, headers_named
 from vdb_server.state import services_of
-from vdb_server.wire.calls import commit
+from vdb_server.wire.calls import embedding, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from starlette.types import Scope
 
-__all__ = ["REPLAYED", "idempotency_key", "started", "write"]
+__all__ = ["REPLAYED", "idempotency_key", "started", "write", "write_opening", "write_texts"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -79,9 +79,51 @@ async def write(
         reply: makes the response of the result.
         function: starts the write, called with the rest.
     """
+    return await _written(request, body, reply, partial(function, *args, **kwargs), in_thread)
+
+
+async def write_texts(
+    request: Request,
+    body: Sequence[bytes | memoryview],
+    reply: Callable[[T], Response],
+    function: Callable[..., Future[T]],
+    *args: object,
+    **kwargs: object,
+) -> Response:
+    """As ``write``, of a function that takes ``embed``; texts are embedded in the threads that are for that."""
+    try:
+        return await _written(
+            request, body, reply, partial(function, *args, embed=False, **kwargs), in_thread
+        )
+    except WouldBlock:
+        return await write_opening(request, body, reply, function, *args, **kwargs)
+
+
+async def write_opening(
+    request: Request,
+    body: Sequence[bytes | memoryview],
+    reply: Callable[[T], Response],
+    function: Callable[P, Future[T]],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Response:
+    """As ``write``, of a function that may open an embedder and embed with it: in the threads that are for that."""
+    call = partial(function, *args, **kwargs)
+    return await _written(request, body, reply, call, partial(embedding, request))
+
+
+async def _written(
+    request: Request,
+    body: Sequence[bytes | memoryview],
+    reply: Callable[[T], Response],
+    call: Callable[[], Future[T]],
+    run: Callable[[Callable[[], Future[T]]], Awaitable[Future[T]]],
+) -> Response:
+    """Carry out a write, which ``run`` starts in a thread."""
     key = idempotency_key(request.scope)
     if key is None:
-        return reply(await commit(function, *args, **kwargs))
+        # A caller who goes away does not take the write back: it is in the queue.
+        return reply(await asyncio.shield(asyncio.wrap_future(await run(call))))
     services = services_of(request)
     fingerprint = await asyncio.to_thread(_fingerprint, request.scope, body)
     kept = services.answers.begin(key, fingerprint)
@@ -89,7 +131,7 @@ async def write(
         return _replayed(kept)
     once = Once(key, fingerprint, lambda result: _kept(reply(result)))  # pyright: ignore[reportArgumentType] - of T
     # From here on a thread has it, whatever becomes of the request.
-    started_write = asyncio.to_thread(services.answers.follow, once, partial(function, *args, **kwargs))
+    started_write = run(partial(services.answers.follow, once, call))
     future = await asyncio.shield(asyncio.ensure_future(started_write))
     return reply(await asyncio.shield(asyncio.wrap_future(future)))
 
