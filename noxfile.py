@@ -8,7 +8,7 @@ Run without nox installed, it makes itself a private environment and starts agai
 ``.nox`` and are made anew only where what they are made of has changed::
 
     .nox/bootstrap-*      nox itself
-    .nox/stack            the four distributions as built wheels: tests, demo, serve, crash, docs
+    .nox/stack            the distributions as built wheels, the dashboard where a session needs it
     .nox/bench            vdb's indexes beside their peers
     .nox/road             vdb's server and SDK beside theirs
     .nox/lint             ruff, basedpyright and what they need to see
@@ -91,7 +91,9 @@ nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "none"  # sessions share the environments that are made below
 nox.options.sessions = ["lint", "tests"]
 
-DISTRIBUTIONS = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
+SERVING = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
+DASHBOARD = "vdb-dashboard"  # which brings Streamlit: only where it is used
+DISTRIBUTIONS = (*SERVING, DASHBOARD)
 RUST = ROOT / "vdb-index-rust"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 NOT_SOURCES = {"target", "tests", "fuzz", "__pycache__", "dist", "build", ".pytest_cache", ".hypothesis"}
@@ -230,18 +232,22 @@ def _wheel(session: nox.Session, python: Path, name: str) -> Path:
 
 
 def _stack(session: nox.Session, *groups: str) -> Path:
-    """The shared environment: our wheels, their locked dependencies, and those of dependency groups."""
+    """The shared environment: our wheels, their locked dependencies, and those of dependency groups.
+
+    A distribution that is not always needed is asked for like a group, by its name.
+    """
     folder = CACHE / "stack"
     python = _environment(session, folder)
-    wheels = [str(_wheel(session, python, name)) for name in DISTRIBUTIONS]
     stamp = folder / "stamp.json"
     have = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {"key": "", "groups": []}
     wanted = sorted({*groups, *have["groups"]})
+    wheels = [str(_wheel(session, python, name)) for name in DISTRIBUTIONS if name in {*SERVING, *wanted}]
     constraints = _constraints()
-    key = _digest(wheels, constraints.read_text(encoding="utf-8"), {name: _group(name) for name in wanted})
+    parts = {name: _group(name) for name in wanted if name not in DISTRIBUTIONS}
+    key = _digest(wheels, constraints.read_text(encoding="utf-8"), parts)
     if have != {"key": key, "groups": wanted}:
         stamp.unlink(missing_ok=True)
-        requirements = [item for name in wanted for item in _group(name)]
+        requirements = [item for part in parts.values() for item in part]
         _pip(
             session, python, "uninstall", "-qq", "--yes", *DISTRIBUTIONS
         )  # or pip keeps what has the same version
@@ -450,7 +456,7 @@ def _fuzz(session: nox.Session, times: int, missing: list[str]) -> None:
 def tests(session: nox.Session) -> None:
     """Run all that Python and cargo can: Rust's tests, each distribution's, and those that cross them."""
     _require_rust()
-    python = _stack(session, "test")
+    python = _stack(session, "test", DASHBOARD)
     if not session.posargs:
         with session.chdir(RUST):
             session.run("cargo", "test", "--workspace", "--locked", external=True)
@@ -525,6 +531,23 @@ def demo(session: nox.Session) -> None:
     _run(session, python, str(ROOT / "demo" / "demo.py"), *session.posargs)
 
 
+@nox.session
+def dashboard(session: nox.Session) -> None:
+    """Run the dashboard on a running server; what follows ``--`` goes to ``vdb dashboard``."""
+    python = _stack(session, DASHBOARD)
+    session.chdir(session.invoked_from)
+    _run(session, python.parent / "vdb", "dashboard", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the dashboard in Chromium and take the screenshots of the docs; ``-- --keep-images`` leaves those there."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    _need(chromium, "Chromium is not on the PATH.", "sudo apt-get install --yes chromium")
+    python = _stack(session, "test", "browser", DASHBOARD)
+    _run(session, python, "-m", "pytest", "tests/browser", *session.posargs, VDB_CHROMIUM=str(chromium))
+
+
 def _beside_peers(session: nox.Session, folder: Path, ours: tuple[str, ...], requirements: str) -> Path:
     """The environment of a benchmark: wheels of ours and the peers of a file.
 
@@ -568,7 +591,7 @@ def road(session: nox.Session) -> None:
     """Measure whole requests beside Chroma's server and bare FastAPI; ``-- --full`` takes long, ``-- --help`` tells more."""
     if not {"-h", "--help", "--redraw"}.intersection(session.posargs):
         _need(shutil.which("wrk"), "wrk, the load generator, is not on the PATH.", "sudo apt-get install wrk")
-    python = _beside_peers(session, CACHE / "road", DISTRIBUTIONS, "road-requirements.txt")
+    python = _beside_peers(session, CACHE / "road", SERVING, "road-requirements.txt")
     session.chdir(session.invoked_from)
     out = str(CACHE / "road-results")
     _run(session, python, str(ROOT / "benchmarks" / "run_road.py"), "--out", out, *session.posargs)

@@ -16,10 +16,12 @@ PACKAGES = {
     "vdb-index-rust": "vdb_index_rust",
     "vdb-server": "vdb_server",
     "vdb-sdk": "vdb_sdk",
+    "vdb-dashboard": "vdb_dashboard",
 }
 ENTRY_POINTS = {
     "vdb-index-rust": {"vdb.plugins": {"rust": "vdb_index_rust.plugin"}},
     "vdb-server": {"console_scripts": {"vdb": "vdb_server.cli:main"}},
+    "vdb-dashboard": {"console_scripts": {"vdb-dashboard": "vdb_dashboard.__main__:main"}},
 }
 
 
