@@ -308,7 +308,7 @@ def snapshot(
 
 
 @app.command()
-@_command
+@command
 def dashboard(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8501,
