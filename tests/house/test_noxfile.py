@@ -16,7 +16,14 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-DISTRIBUTIONS = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk", "plugins/vdb-embedder-minilm")
+DISTRIBUTIONS = (
+    "vdb-core",
+    "vdb-index-rust",
+    "vdb-server",
+    "vdb-sdk",
+    "vdb-dashboard",
+    "plugins/vdb-embedder-minilm",
+)
 NAMES = [folder.split("/")[-1] for folder in DISTRIBUTIONS]
 NOXFILE = (ROOT / "noxfile.py").read_text("utf-8")
 
@@ -174,7 +181,7 @@ def test_the_lock_is_that_of_the_projects() -> None:
         }
         assert told == asked, f"{folder}: run `uv lock`"
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
-    for group in ("test", "lint"):
+    for group in ("test", "lint", "browser"):
         told = {
             (each["name"], SpecifierSet(each["specifier"]))
             for each in lock["manifest"]["dependency-groups"][group]

@@ -316,6 +316,26 @@ def snapshot(
         line(f"{len(done)} written")
 
 
+@app.command()
+@command
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8501,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name by which browsers reach the dashboard, against DNS rebinding; may be repeated."
+        ),
+    ] = None,
+    *,
+    url: Url = None,
+) -> None:
+    """Serve the dashboard, where vdb-dashboard is installed. It looks at a running server with VDB_API_KEY."""
+    from vdb_server.cli.dashboard import run
+
+    run(host=host, port=port, url=url, allowed_hosts=allowed_host or [])
+
+
 keeping.add_to(app)
 
 
