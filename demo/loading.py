@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Corpus", "CorpusError", "hold_out", "load_corpus"]
+__all__ = ["Corpus", "CorpusError", "hold_out", "load_corpus", "read_rows"]
 
 MINIMUM_ROWS = 100
 SUFFIXES = (".npy", ".f16.npy")
@@ -60,7 +60,7 @@ class Corpus:
 
 def load_corpus(file: Path, *, vectors: Path | None, metric: str, minimum: int = MINIMUM_ROWS) -> Corpus:
     """Read ``file`` (JSON Lines, possibly gzipped) and its matrix: ``vectors``, or the ``.npy`` of the same stem."""
-    rows = _read_lines(file)
+    rows = read_rows(file)
     matrix = _read_matrix(vectors or _beside(file))
     if len(rows) != len(matrix):
         raise CorpusError(
@@ -105,7 +105,8 @@ def _beside(file: Path) -> Path:
     raise CorpusError(f"No matrix beside {file}: expected {names}; or name it with --vectors.")
 
 
-def _read_lines(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read JSON Lines, possibly gzipped, of objects."""
     opener = gzip.open if file.suffix == ".gz" else open
     rows: list[dict[str, Any]] = []
     try:

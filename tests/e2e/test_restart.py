@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 from server_kit import FULL, ServerProcess, wait_until_quiet
 
 import vdb_sdk
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 ROWS, DIMENSION = (200_000, 384) if FULL else (20_000, 64)
 BATCH = 5_000
-LIMIT_S = 2.0 if FULL else 10.0
-"""Without the full size what counts is that it works: shared machines take their time to start a process."""
+LIMIT_S = 2.0
+"""Of processor time, from the start of the process: what the clock shows on a machine that has nothing else to do, and
+what other work on the same cores cannot stretch."""
 
 
 def test_the_first_answer_after_a_restart_is_the_indexs_and_comes_soon(tmp_path: Path) -> None:
@@ -45,13 +47,14 @@ def test_the_first_answer_after_a_restart_is_the_indexs_and_comes_soon(tmp_path:
     with ServerProcess(data) as server, vdb_sdk.connect(server.url) as client:
         result = client.library("restart").search(queries[0], k=10)
         seconds = time.perf_counter() - begun
-        print(f"\n{ROWS} x {DIMENSION}: first answer after {seconds:.2f} s")
+        used = sum(psutil.Process(server.process.pid).cpu_times()[:2])
+        print(f"\n{ROWS} x {DIMENSION}: first answer after {seconds:.2f} s, {used:.2f} s of processor time")
         assert (result.index.type, result.index.exact) == ("ivf_flat", False)
         assert [(hit.id, hit.score) for hit in result.hits] == before[0]
         library = client.library("restart")
         after = [[(hit.id, hit.score) for hit in library.search(query, k=10).hits] for query in queries]
         assert after == before
-    assert seconds < LIMIT_S
+    assert used < LIMIT_S
 
 
 def test_sigterm_ends_in_time_and_leaves_a_checkpoint(tmp_path: Path) -> None:

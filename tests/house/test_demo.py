@@ -147,9 +147,9 @@ def test_a_cut_is_stratified_and_the_same_every_time(tmp_path: Path) -> None:
         assert json.loads(next(iter(lines_of_queries)))["id"] == "queries7"
 
 
-def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+def demo(*arguments: str, program: str = "demo.py") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / "demo" / "demo.py"), *arguments],
+        [sys.executable, "-W", "error", str(ROOT / "demo" / program), *arguments],
         env={**os.environ, "VDB_PORT": "1", "VDB_API_KEY": "of another server"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -173,3 +173,24 @@ def test_a_bad_corpus_ends_it_before_a_server_is_started(tmp_path: Path) -> None
     assert done.returncode == 2
     assert "nothing.jsonl cannot be read" in done.stdout.replace("\n", "")
     assert "Starting" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "texts.jsonl"])
+def test_texts_alone_are_loaded_and_found(tmp_path: Path, name: str) -> None:
+    texts = ["The cat sleeps.", "", "Rates rise again.", "word " * 300]
+    lines = [json.dumps({"text": text}) if name.endswith("jsonl") else text for text in texts]
+    (tmp_path / name).write_text("\n".join(lines), "utf-8")
+    done = demo("--file", str(tmp_path / name), "a pet", "monetary policy", program="text_demo.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 texts embedded by all_minilm_l6_v2" in done.stdout
+    assert "1 of them are longer than the model reads" in done.stdout
+    first = [lines[0] for lines in (part.splitlines()[1:] for part in done.stdout.split("▸")[1:])]
+    assert ["cat" in first[0], "Rates" in first[1]] == [True, True]
+
+
+def test_texts_that_are_none_end_it_before_a_server_is_started(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n\n", "utf-8")
+    done = demo("--file", str(tmp_path / "empty.txt"), program="text_demo.py")
+    assert done.returncode == 2
+    assert "holds no text" in done.stdout
+    assert "ready" not in done.stdout

@@ -20,6 +20,7 @@ PAGES = sorted(
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("*.md"),
         *ROOT.glob("vdb-*/README.md"),
+        *ROOT.glob("plugins/*/README.md"),
         *ROOT.glob("demo/**/*.md"),
     ]
 )
@@ -155,6 +156,23 @@ def test_the_index_page_lists_every_parameter_with_its_default() -> None:
         assert kind.complexity is not None
         for cost in (kind.complexity.build, kind.complexity.query, kind.complexity.space):
             assert cost in section, f"{kind.name}: {cost}"
+
+
+def test_the_embedder_page_lists_every_setting_with_its_default() -> None:
+    from vdb_core.plugins import PluginManager
+
+    manager = PluginManager()
+    manager.load()
+    text = (ROOT / "docs/reference/embedders.md").read_text("utf-8")
+    for name, kind in manager.embedders.items():
+        section = text.split(f"\n## `{name}`\n", 1)[1].split("\n## ", 1)[0]
+        told = [
+            (cells[0].strip("`"), cells[1].strip("`"), cells[2]) for cells in rows(f"\n#\n{section}", "#")
+        ]
+        shown = {None: "", True: "true"}
+        assert told == [
+            (field, shown[info.default], info.description) for field, info in kind.params.model_fields.items()
+        ]
 
 
 def test_the_command_page_lists_every_command_with_its_flags() -> None:

@@ -16,10 +16,14 @@ PACKAGES = {
     "vdb-index-rust": "vdb_index_rust",
     "vdb-server": "vdb_server",
     "vdb-sdk": "vdb_sdk",
+    "vdb-embedder-minilm": "vdb_embedder_minilm",
+    "vdb-dashboard": "vdb_dashboard",
 }
 ENTRY_POINTS = {
     "vdb-index-rust": {"vdb.plugins": {"rust": "vdb_index_rust.plugin"}},
+    "vdb-embedder-minilm": {"vdb.plugins": {"minilm": "vdb_embedder_minilm.plugin"}},
     "vdb-server": {"console_scripts": {"vdb": "vdb_server.cli:main"}},
+    "vdb-dashboard": {"console_scripts": {"vdb-dashboard": "vdb_dashboard.__main__:main"}},
 }
 
 

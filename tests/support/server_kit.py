@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from vdb_sdk import LibraryHandle
@@ -26,8 +27,14 @@ FULL = os.environ.get("VDB_TEST_FULL") == "1"
 class ServerProcess:
     """``vdb serve`` on a data directory; the URL is the one it prints."""
 
-    def __init__(self, data_dir: Path, *options: str, timeout: float = 60.0) -> None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("VDB_")}
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        timeout: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("VDB_")}
         self.log = data_dir.parent / f"{data_dir.name}.log"
         with self.log.open("ab") as errors:
             self.process = subprocess.Popen(
@@ -45,7 +52,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment,
+                env={**kept, **(environment or {})},
             )
         self.url = ""
         ready = threading.Event()

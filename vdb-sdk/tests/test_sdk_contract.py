@@ -408,8 +408,10 @@ def test_a_search_that_makes_no_sense_says_why(library: Any) -> None:
     ):
         with pytest.raises(vdb_sdk.ValidationError, match=words):
             call()
-    with pytest.raises(vdb_sdk.InvalidArgument, match="text="):
-        library.search("words")
+    with pytest.raises(vdb_sdk.InvalidArgument, match="received both"):
+        library.search(MATRIX[0], text="words")
+    with pytest.raises(vdb_sdk.InvalidArgument, match="one string"):
+        library.search_many("words")
 
 
 @pytest.mark.parametrize("place", ["memory", "server"])

@@ -50,6 +50,35 @@ def test_a_search_carries_its_embedding_as_little_endian_float32() -> None:
     assert request.target == "/v1/libraries/lib/search"
 
 
+@pytest.mark.parametrize(("embedding", "text"), [("words", None), (None, "words")])
+def test_a_search_may_be_a_text(embedding: str | None, text: str | None) -> None:
+    request = _chunk_requests.search("lib", embedding=embedding, text=text, options={"k": 3})
+    assert json.loads(request.body) == {"text": "words", "k": 3}
+
+
+def test_many_texts_travel_as_queries() -> None:
+    options = _chunk_requests.search_options(
+        k=2, filter=None, params=None, include=(), min_score=None, explain=False
+    )
+    requests = list(_chunk_requests.search_batches("lib", ["a", "b", "c"], options, size=2))
+    assert [[query["text"] for query in json.loads(one.body)["queries"]] for one in requests] == [
+        ["a", "b"],
+        ["c"],
+    ]
+    with pytest.raises(InvalidArgument, match="one string"):
+        list(_chunk_requests.search_batches("lib", "a", options, size=2))
+
+
+def test_a_library_is_created_and_changed_with_its_embedder() -> None:
+    made = _requests.create_library(
+        name="a", library_id=None, metric="l2", dimension=None, index="brute", metadata=None, embedder="words"
+    )
+    assert json.loads(made.body)["embedder"] == "words"
+    unset = _request_parts.UNSET
+    changed = _requests.patch_library("a", name=unset, metadata=unset, embedder="words", if_match=None)
+    assert json.loads(changed.body) == {"embedder": "words"}
+
+
 @pytest.mark.parametrize(("embedding", "text"), [(None, None), ([1.0], "words")])
 def test_a_search_takes_an_embedding_or_a_text(embedding: object, text: str | None) -> None:
     with pytest.raises(InvalidArgument, match="either an embedding or text"):

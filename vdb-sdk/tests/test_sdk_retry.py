@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import socket
 import time
 from email.utils import format_datetime
@@ -41,18 +42,6 @@ REPEATABLE: list[tuple[Callable[[Any], Any], bytes]] = [
     (lambda client: client.library("a").delete(["a"]), b'{"deleted": 1, "revision": 2}'),
     (lambda client: client.library("a").update(name="b"), LIBRARY),
 ]
-ONCE: list[Callable[[Any], Any]] = [
-    lambda client: client.create_library("a"),
-    lambda client: client.library("a").create_document(),
-    lambda client: client.library("a").add(embedding=[1.0]),
-    lambda client: client.library("a").upsert([{"embedding": [1.0]}]),
-    lambda client: client.library("a").upsert(embeddings=[[1.0]]),
-]
-UNLESS_REFUSED: list[Callable[[Any], Any]] = [
-    lambda client: client.create_library("a", id="a"),
-    lambda client: client.delete_library("a"),
-    lambda client: client.library("a").update(name="b", if_match=1),
-]
 
 
 @pytest.mark.parametrize("failure", [NOT_NOW, reply(429), HANG_UP], ids=["503", "429", "hang-up"])
@@ -66,29 +55,82 @@ def test_what_may_be_repeated_is(
     assert len({(seen.method, seen.target) for seen in scripted.received}) == 1
 
 
-@pytest.mark.parametrize("failure", [NOT_NOW, HANG_UP], ids=["503", "hang-up"])
-@pytest.mark.parametrize("call", ONCE)
-def test_what_would_happen_twice_is_sent_once(
-    connect_any: Any, scripted: Any, failure: dict[str, Any], call: Callable[[Any], Any]
+CREATED = (
+    b'{"id": "a", "document_id": null, "text": null, "embedding": [1.0], "metadata": {}, "revision": 1,'
+    b' "created_at": "2026-01-02T03:04:05.678901Z", "updated_at": "2026-01-02T03:04:05.678901Z"}'
+)
+WRITES: list[tuple[Callable[[Any], Any], bytes]] = [
+    (lambda client: client.create_library("a"), LIBRARY),
+    (lambda client: client.create_library("a", id="a"), LIBRARY),
+    (lambda client: client.delete_library("a"), b""),
+    (lambda client: client.library("a").update(name="b"), LIBRARY),
+    (lambda client: client.library("a").update(name="b", if_match=1), LIBRARY),
+    (lambda client: client.library("a").create_document(), CREATED),
+    (lambda client: client.library("a").add(embedding=[1.0]), CREATED),
+    (lambda client: client.library("a").patch("a", text="b", if_match=1), CREATED),
+    (lambda client: client.library("a").upsert([{"embedding": [1.0]}]), UPSERTED),
+    (lambda client: client.library("a").upsert(embeddings=[[1.0]]), UPSERTED),
+    (lambda client: client.library("a").delete(["a"]), b'{"deleted": 1, "revision": 2}'),
+]
+IN_USE = reply(409, b'{"code": "idempotency_key_in_use", "detail": "still"}')
+
+
+@pytest.mark.parametrize(
+    "failure", [NOT_NOW, reply(429), HANG_UP, IN_USE], ids=["503", "429", "hang-up", "in progress"]
+)
+@pytest.mark.parametrize(("call", "body"), WRITES)
+def test_every_write_is_sent_again_under_its_own_key(
+    connect_any: Any, scripted: Any, failure: dict[str, Any], call: Callable[[Any], Any], body: bytes
 ) -> None:
-    scripted.answers = [failure]
-    with pytest.raises((vdb_sdk.UnavailableError, vdb_sdk.ConnectionFailed)):
-        call(connect_any(scripted.url, retries=QUICK))
+    client = connect_any(scripted.url, retries=QUICK)
+    keys: list[str] = []
+    for _ in range(2):
+        scripted.received.clear()
+        scripted.answers = [failure, failure, reply(200, body)]
+        call(client)
+        assert len(scripted.received) == 3
+        # One key a write, however often it is sent; the body too is the same.
+        ((key, _content),) = {(seen.headers["idempotency-key"], seen.body) for seen in scripted.received}
+        assert re.fullmatch(r'"[0-9a-f]{32}"', key)
+        keys.append(key)
+    assert keys[0] != keys[1]
+
+
+def test_reads_and_searches_carry_no_key(connect_any: Any, scripted: Any) -> None:
+    client = connect_any(scripted.url)
+    scripted.answers = [
+        reply(200, LIBRARY),
+        reply(200, SEARCHED),
+        reply(200, b'{"results": [%b]}' % SEARCHED),
+    ]
+    client.library("a").info()
+    client.library("a").search([1.0])
+    client.library("a").search_many([[1.0]])
+    assert [seen.headers.get("idempotency-key") for seen in scripted.received] == [None, None, None]
+
+
+def test_another_conflict_is_final(connect_any: Any, scripted: Any) -> None:
+    scripted.answers = [reply(409, b'{"code": "already_exists", "detail": "there"}')]
+    with pytest.raises(vdb_sdk.ConflictError):
+        connect_any(scripted.url, retries=QUICK).create_library("a", id="a")
     assert len(scripted.received) == 1
 
 
-@pytest.mark.parametrize("call", UNLESS_REFUSED)
-def test_a_named_create_is_repeated_only_after_a_refusal(
-    connect_any: Any, scripted: Any, call: Callable[[Any], Any]
-) -> None:
-    client = connect_any(scripted.url, retries=QUICK)
-    scripted.answers = [NOT_NOW, reply(200, LIBRARY)]
-    call(client)
-    assert len(scripted.received) == 2
-    scripted.answers = [HANG_UP]
-    with pytest.raises(vdb_sdk.ConnectionFailed):
-        call(client)
-    assert len(scripted.received) == 3
+def test_without_a_key_a_policy_repeats_what_does_no_harm() -> None:
+    """What an engine in this process is sent: nothing is lost between them, and no key is needed."""
+    again = {
+        repeat: (
+            QUICK.after_failure(repeat, 0, sent=True) is not None,
+            QUICK.after_failure(repeat, 0, sent=False) is not None,
+            QUICK.after_status(repeat, 0, 503, None) is not None,
+        )
+        for repeat in Repeat
+    }
+    assert again == {
+        Repeat.ALWAYS: (True, True, True),
+        Repeat.REFUSED: (False, True, True),
+        Repeat.UNSENT: (False, True, False),
+    }
 
 
 def test_retry_after_is_waited_for(connect_any: Any, scripted: Any) -> None:

@@ -345,3 +345,23 @@ def test_an_answer_with_too_few_ids_is_no_answer() -> None:
     answer = UpsertResult(created=1, updated=0, ids=["a"], revision=5)
     with pytest.raises(UnexpectedResponse, match="1 ids for 2 rows"):
         Totals().add(Batch(first=0, rows=2, request=request), answer)
+
+
+def test_texts_travel_in_small_batches() -> None:
+    """A server has to embed them before it answers."""
+    texts = [f"text {number}" for number in range(600)]
+    for planned in (plan(texts=texts), plan([{"text": text} for text in texts])):
+        assert [batch.rows for batch in planned.batches] == [256, 256, 88]
+    assert [batch.rows for batch in plan(texts=texts, batch_size=500).batches] == [500, 100]
+    with_both = [{"text": text, "embedding": [1.0]} for text in texts]
+    assert [batch.rows for batch in plan(with_both).batches] == [600]
+
+
+def test_warnings_count_rows_over_all_batches() -> None:
+    totals = Totals()
+    for batch in plan([{"id": str(n), "text": "t"} for n in range(3)], batch_size=2).batches:
+        warnings = ("/chunks/0/text: too long", "3 more texts are too long")
+        answer = UpsertResult(created=0, updated=0, ids=["x"] * batch.rows, revision=1, warnings=warnings)
+        totals.add(batch, answer)
+    told = ("/chunks/0/text: too long", "3 more texts are too long")
+    assert totals.result().warnings == (*told, "/chunks/2/text: too long", told[1])

@@ -148,10 +148,13 @@ class Client:
 
 
 @contextmanager
-def serving(settings: Settings | None = None, data_dir: Path | None = None) -> Iterator[Client]:
+def serving(
+    settings: Settings | None = None, data_dir: Path | None = None, plugins: PluginManager | None = None
+) -> Iterator[Client]:
     """An application over an engine in memory (or in a directory), without the plugins that happen to be installed."""
-    plugins = PluginManager(entry_points=lambda: ())
-    plugins.load()
+    if plugins is None:
+        plugins = PluginManager(entry_points=lambda: ())
+        plugins.load()
     chosen = Settings() if settings is None else settings
     engine = chosen.engine(in_memory=data_dir is None)
     if data_dir is not None:
@@ -188,10 +191,16 @@ def glossary(client: Client) -> Client:
     return client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[Client]]:
     """For tests that need settings of their own: ``with serve(Settings(...)) as client``."""
     return serving
+
+
+@pytest.fixture(scope="session")
+def client_of() -> type[Client]:
+    """For tests with an engine of their own: ``client_of(create_app(settings, services))``."""
+    return Client
 
 
 @pytest.fixture

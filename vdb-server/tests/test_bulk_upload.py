@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vdb_core.errors import ValidationFailed
-from vdb_server.chunks import multipart
 from vdb_server.chunks.multipart import FormReader, boundary_of
 from vdb_server.errors import HttpProblem
+from vdb_server.wire import spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +166,7 @@ def test_a_form_may_be_cut_anywhere(first: bytes, second: bytes, cuts: list[int]
 
 
 def test_big_parts_go_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multipart, "_IN_MEMORY", 100)
+    monkeypatch.setattr(spool, "_IN_MEMORY", 100)
     content = bytes(range(256)) * 10
     body = form(vectors=content, chunks=b"x")
     with FormReader(b"edge", {"vectors", "chunks"}) as reader:

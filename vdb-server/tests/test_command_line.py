@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,14 +11,13 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from command_kit import environment, serving, vdb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 HEAVY = (
@@ -34,76 +32,6 @@ HEAVY = (
     "structlog",
     "vdb_core",
 )
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("VDB_") and name != "WEB_CONCURRENCY"
-    }
-    return {**kept, "COLUMNS": "200", **more}
-
-
-def vdb(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "vdb_server", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(**more),
-        check=False,
-    )
-
-
-class Server:
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-
-    def get(self, path: str, **headers: str) -> Any:
-        with urllib.request.urlopen(
-            urllib.request.Request(self.url + path, headers=headers), timeout=10
-        ) as answer:
-            return json.loads(answer.read())
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=30)
-        return self.process.returncode, log
-
-
-@contextmanager
-def serving(data_dir: Path, *arguments: object, **more: str) -> Iterator[Server]:
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "vdb_server",
-            "serve",
-            "--port",
-            "0",
-            "--data-dir",
-            str(data_dir),
-            *map(str, arguments),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(**more),
-    )
-    try:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        assert ready.startswith("vdb is ready at http://"), (
-            ready,
-            process.stderr.read() if not ready else "",
-        )
-        yield Server(process, ready.split()[-1])
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -201,7 +129,7 @@ def test_broken_plugins_show_with_their_reason_and_the_server_serves_on(
     states = {
         name: one["state"]
         for name, one in found.items()
-        if name.startswith("vdb-") and name not in {"vdb-core", "vdb-index-rust"}
+        if name.startswith("vdb-") and name not in {"vdb-core", "vdb-index-rust", "vdb-embedder-minilm"}
     }
     assert states == {
         "vdb-raises": "failed",

@@ -27,6 +27,7 @@ def test_a_library_is_created_read_changed_and_deleted(client: Any) -> None:
         "dimension": None,
         "index": {"type": library["index"]["type"], "params": {}},
         "metadata": {"x": 1},
+        "embedder": None,
         "revision": 1,
         "created_at": "",
         "updated_at": "",

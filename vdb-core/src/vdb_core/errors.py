@@ -10,7 +10,9 @@
     │   │   └── JobNotFound             job_not_found
     │   ├── AlreadyExists               already_exists
     │   ├── RevisionMismatch            revision_mismatch        If-Match named another revision
-    │   └── BuildInProgress             build_in_progress        carries the running job's id
+    │   ├── BuildInProgress             build_in_progress        carries the running job's id
+    │   ├── IdempotencyKeyInUse         idempotency_key_in_use   the write with this key is being made
+    │   └── IdempotencyKeyReused        idempotency_key_reused   another request had this key
     ├── OperatorError                   the installation or the machine needs somebody
     │   ├── WriteQueueFull              write_queue_full         try again after a moment
     │   ├── StorageFull                 storage_full             no room on the disk; reads go on
@@ -21,6 +23,7 @@
     │   ├── DataDirectoryLocked         data_directory_locked
     │   ├── FormatUnsupported           format_unsupported       a newer vdb wrote it
     │   ├── SnapshotDamaged             snapshot_damaged
+    │   ├── EmbedderUnavailable         embedder_unavailable     its model cannot be found or opened
     │   └── EngineClosed                engine_closed
     └── PluginError                     plugin_error             the author of a plugin must act
         ├── PluginIncompatible          plugin_incompatible
@@ -47,9 +50,12 @@ __all__ = [
     "ChunkNotFound",
     "DataDirectoryLocked",
     "DocumentNotFound",
+    "EmbedderUnavailable",
     "EngineClosed",
     "Fault",
     "FormatUnsupported",
+    "IdempotencyKeyInUse",
+    "IdempotencyKeyReused",
     "IndexDamaged",
     "JobNotFound",
     "LibraryNotFound",
@@ -169,6 +175,18 @@ class BuildInProgress(CallerError):
         self.job_id: str = job_id
 
 
+class IdempotencyKeyInUse(CallerError):
+    """A write with the same idempotency key is being made; its answer comes when it is asked for again."""
+
+    code: ClassVar[str] = "idempotency_key_in_use"
+
+
+class IdempotencyKeyReused(CallerError):
+    """The idempotency key came with another request before."""
+
+    code: ClassVar[str] = "idempotency_key_reused"
+
+
 class OperatorError(VdbError):
     """Whoever runs this installation must act."""
 
@@ -235,6 +253,12 @@ class SnapshotDamaged(OperatorError):
     """A snapshot is not what its manifest says."""
 
     code: ClassVar[str] = "snapshot_damaged"
+
+
+class EmbedderUnavailable(OperatorError):
+    """An embedder cannot be opened: its model is not there, or not what it should be."""
+
+    code: ClassVar[str] = "embedder_unavailable"
 
 
 class EngineClosed(OperatorError):

@@ -1,12 +1,14 @@
-"""A read-write lock: many readers or one writer, and neither kind starves the other.
+"""A read-write lock: many readers or one writer, and nobody waits for ever.
 
-A waiting writer holds back readers that come later; when a writer leaves, the readers that were waiting by then
-enter before the next writer does.
+A waiting writer holds back readers that come later; when a writer leaves, the readers that were waiting by then enter
+before the next writer does, and nobody who comes later takes their turn. Writers enter in the order in which they came.
+``tests/engine/test_locks_model.py`` looks at every interleaving of some threads.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
@@ -20,16 +22,28 @@ __all__ = ["RWLock"]
 class RWLock:
     """Many readers or one writer. Not reentrant: a thread that holds it must not ask for it again."""
 
-    __slots__ = ("_condition", "_passes", "_readers", "_waiting_readers", "_waiting_writers", "_writing")
+    __slots__ = (
+        "_condition",
+        "_passes",
+        "_readers",
+        "_turn",
+        "_waiting_readers",
+        "_waiting_writers",
+        "_writing",
+    )
 
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
         self._readers = 0
         self._waiting_readers = 0
-        self._waiting_writers = 0
+        self._waiting_writers: deque[object] = deque()
+        """A token each, in the order in which they came."""
         self._writing = False
-        # Readers that were waiting when the last writer left; they enter ahead of waiting writers.
         self._passes = 0
+        """Readers that were waiting when the last writer left and still are: they enter ahead of waiting writers."""
+        self._turn = False
+        """Changes when a writer leaves. A reader that began to wait in the other turn has a pass: no writer enters, and
+        so none leaves, before all passes are used, and two values are enough."""
 
     def acquire_read(self, *, blocking: bool = True) -> bool:
         """Enter as a reader; without ``blocking`` returns false where it would have to wait."""
@@ -40,16 +54,20 @@ class RWLock:
                 return True
             if not blocking:
                 return False
+            turn = self._turn
             self._waiting_readers += 1
             try:
-                while self._writing or (self._waiting_writers and not self._passes):
+                while self._writing or (self._waiting_writers and turn == self._turn):
                     condition.wait()
                 self._readers += 1
-                if self._passes:
-                    self._passes -= 1
+            except BaseException:
+                # Interrupted: a writer may have been waiting for this reader to use its pass.
+                condition.notify_all()
+                raise
             finally:
                 self._waiting_readers -= 1
-                self._passes = min(self._passes, self._waiting_readers)
+                if turn != self._turn:
+                    self._passes -= 1
             return True
 
     def release_read(self) -> None:
@@ -65,13 +83,18 @@ class RWLock:
         """Enter as the writer; waits until every reader has left."""
         condition = self._condition
         with condition:
-            self._waiting_writers += 1
+            token = object()
+            self._waiting_writers.append(token)
             try:
-                while self._writing or self._readers or self._passes:
+                while self._waiting_writers[0] is not token or self._writing or self._readers or self._passes:
                     condition.wait()
                 self._writing = True
+            except BaseException:
+                # Interrupted: it may have been all that others waited for.
+                condition.notify_all()
+                raise
             finally:
-                self._waiting_writers -= 1
+                self._waiting_writers.remove(token)
 
     def release_write(self) -> None:
         """Leave as the writer."""
@@ -79,6 +102,7 @@ class RWLock:
             if not self._writing:
                 raise RuntimeError("release_write without acquire_write")
             self._writing = False
+            self._turn = not self._turn
             self._passes = self._waiting_readers
             self._condition.notify_all()
 

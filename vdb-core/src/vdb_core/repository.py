@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, final
 
-from vdb_core.engine.operations import PutLibrary
-from vdb_core.engine.state import LibraryState
+from vdb_core.engine.operations import PutLibrary, Remember
 from vdb_core.errors import LibraryNotFound, VdbError
 from vdb_core.locks import RWLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vdb_core.engine.answers import AnswerTable
     from vdb_core.engine.operations import Operation
+    from vdb_core.engine.state import LibraryState
     from vdb_core.engine.storage import Storage
 
 __all__ = ["Entry", "InMemoryLibraryRepository"]
@@ -50,14 +51,22 @@ class Entry:
 class InMemoryLibraryRepository:
     """Finds libraries. Changed by the committer alone."""
 
-    def __init__(self, storage: Storage, *, loaded: Callable[[Entry], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        answers: AnswerTable | None = None,
+        loaded: Callable[[Entry], None] = lambda _: None,
+    ) -> None:
         """Know the libraries that are on disk.
 
         Args:
             storage: where libraries are loaded from.
+            answers: takes in the answers of writes that may be repeated.
             loaded: called after a library was loaded, by the thread that touched it.
         """
         self._storage = storage
+        self._answers = answers
         self._loaded = loaded
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {one: Entry(one, None) for one in storage.libraries()}
@@ -139,9 +148,11 @@ class InMemoryLibraryRepository:
 
     def publish(self, library_id: str, operations: Sequence[Operation], position: int) -> None:
         """Make the durable operations of one write visible, as a whole."""
-        first = operations[0]
+        first, last = operations[0], operations[-1]
+        if isinstance(last, Remember) and self._answers is not None:
+            self._answers.keep(last, position)
         if isinstance(first, PutLibrary) and first.created:
-            state = LibraryState(info=first.info)
+            state = self._storage.fresh(first.info)
             for operation in operations[1:]:
                 operation.stage(state)
                 operation.apply(state)

@@ -19,6 +19,7 @@ INFO: LibraryInfo = {
     "index_type": "brute",
     "index_params": {},
     "metadata": {},
+    "embedder": None,
     "revision": 1,
     "created_at": "t",
     "updated_at": "t",

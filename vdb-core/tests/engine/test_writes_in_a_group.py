@@ -133,7 +133,6 @@ def test_rows_prepared_for_a_library_are_not_stored_in_another_of_its_id(
     """Rows of a cosine library are stored as unit vectors, and its dimension is its own."""
     gate.opened.set()
     libraries, submit = services.libraries, services._engine.committer.submit
-    monkeypatch.setattr(services._engine.committer, "submit", lambda *args, **more: late(*args, **more))
 
     def late(*args: Any, **more: Any) -> Any:
         monkeypatch.setattr(services._engine.committer, "submit", submit)
@@ -142,11 +141,14 @@ def test_rows_prepared_for_a_library_are_not_stored_in_another_of_its_id(
         libraries.upsert_chunks("lib", [{"id": "c1", "embedding": [3.0, 4.0]}]).result(10)
         return submit(*args, **more)
 
+    monkeypatch.setattr(services._engine.committer, "submit", late)
+    vector = {"embedding": [5.0, 12.0]}
+    if write == "upsert":
+        future: Any = libraries.upsert_chunks("lib", [{"id": "c1", **vector}])
+    else:
+        future = libraries.patch_chunk("lib", "c1", vector)
     with pytest.raises(LibraryNotFound):
-        if write == "upsert":
-            libraries.upsert_chunks("lib", [{"id": "c1", "embedding": [5.0, 12.0]}]).result(10)
-        else:
-            libraries.patch_chunk("lib", "c1", {"embedding": [5.0, 12.0]}).result(10)
+        future.result(10)
     assert libraries.get_chunk("lib", "c1").embedding.tolist() == [3.0, 4.0]
 
 

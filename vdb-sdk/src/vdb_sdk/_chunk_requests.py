@@ -224,6 +224,8 @@ def search(library_id: str, *, embedding: object, text: str | None, options: Map
         given = "neither" if text is None else "both"
         msg = f"search: expected either an embedding or text=..., received {given}."
         raise InvalidArgument(msg)
+    if isinstance(embedding, str):
+        embedding, text = None, embedding
     query: dict[str, object] = (
         {"text": text} if embedding is None else {"embedding_b64": vector_base64(embedding)}
     )
@@ -241,10 +243,16 @@ def search_batches(
 ) -> Iterator[Request]:
     """``POST …/search/batch``, a request for every ``size`` queries: the matrix as `.npy`, the options in the URL.
 
-    Options that would make the URL too long travel as a list of queries with base64 embeddings instead.
+    Options that would make the URL too long travel as a list of queries with base64 embeddings instead; texts always
+    travel as a list of queries.
     """
-    matrix = as_matrix(embeddings, "search_many")
     path = f"{library_path(library_id)}/search/batch"
+    texts = _texts(embeddings)
+    if texts is not None:
+        for start in range(0, len(texts), size):
+            yield _batch(path, [{"text": text, **options} for text in texts[start : start + size]])
+        return
+    matrix = as_matrix(embeddings, "search_many")
     query = query_string(_search_query(options))
     for start in range(0, len(matrix), size):
         part = matrix[start : start + size]
@@ -257,10 +265,24 @@ def search_batches(
                 body=b"".join((header, content)),
             )
         else:
-            queries = [{"embedding_b64": vector_base64(row), **options} for row in part]
-            yield Request(
-                method="POST", target=path, headers=JSON, body=dumps({"queries": queries}, "search_many")
-            )
+            yield _batch(path, [{"embedding_b64": vector_base64(row), **options} for row in part])
+
+
+def _texts(queries: object) -> Sequence[str] | None:
+    """The queries, where they are a list of texts."""
+    if isinstance(queries, str):
+        msg = (
+            f"search_many: expected a list of texts or embeddings, received one string. Write [{queries!r}]."
+        )
+        raise InvalidArgument(msg)
+    if not isinstance(queries, (list, tuple)):
+        return None
+    items = cast("Sequence[object]", queries)
+    return cast("Sequence[str]", items) if items and all(isinstance(one, str) for one in items) else None
+
+
+def _batch(path: str, queries: Sequence[Mapping[str, object]]) -> Request:
+    return Request(method="POST", target=path, headers=JSON, body=dumps({"queries": queries}, "search_many"))
 
 
 def _search_query(options: Mapping[str, object]) -> dict[str, object]:

@@ -89,6 +89,11 @@ class EmbeddedTransport:
         """The data directory, or ``memory``."""
         return "memory" if self._path is None else str(self._path)
 
+    @property
+    def loses_answers(self) -> bool:
+        """Within a process nothing is lost that the process survives."""
+        return False
+
     def open(self) -> None:
         """Open the engine."""
         self.opened()
@@ -129,6 +134,11 @@ class AsyncEmbeddedTransport:
     def name(self) -> str:
         """The data directory, or ``memory``."""
         return self._inner.name
+
+    @property
+    def loses_answers(self) -> bool:
+        """Within a process nothing is lost that the process survives."""
+        return False
 
     async def open(self) -> None:
         """Open the engine."""

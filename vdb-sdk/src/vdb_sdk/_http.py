@@ -118,6 +118,11 @@ class HttpTransport:
         """The URL."""
         return self._settings.url
 
+    @property
+    def loses_answers(self) -> bool:
+        """Connections break."""
+        return True
+
     def open(self) -> None:
         """Nothing to do: connections are made as they are needed."""
 
@@ -171,6 +176,11 @@ class AsyncHttpTransport:
     def name(self) -> str:
         """The URL."""
         return self._settings.url
+
+    @property
+    def loses_answers(self) -> bool:
+        """Connections break."""
+        return True
 
     async def open(self) -> None:
         """Nothing to do: connections are made as they are needed."""

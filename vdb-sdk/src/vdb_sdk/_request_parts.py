@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
@@ -27,6 +29,7 @@ __all__ = [
     "library_path",
     "query_string",
     "segment",
+    "with_key",
 ]
 
 JSON: Final = {"content-type": "application/json", "accept": "application/json"}
@@ -100,6 +103,11 @@ def json_body(values: Mapping[str, object], where: str) -> bytes:
 def library_path(library_id: str) -> str:
     """Path of a library."""
     return f"/v1/libraries/{segment(library_id, 'library_id')}"
+
+
+def with_key(request: Request) -> Request:
+    """The request under an idempotency key of its own."""
+    return replace(request, headers={**request.headers, "idempotency-key": f'"{os.urandom(16).hex()}"'})
 
 
 def get(target: str) -> Request:

@@ -8,6 +8,7 @@ from vdb_sdk._request_parts import (
     ACCEPT,
     JSON,
     PATCH,
+    UNSET,
     Unset,
     conditional,
     delete,
@@ -71,6 +72,7 @@ def create_library(
     dimension: int | None,
     index: IndexLike,
     metadata: Mapping[str, object] | None,
+    embedder: str | None = None,
 ) -> Request:
     """``POST /libraries``."""
     body: dict[str, object] = {"name": name, "metric": metric, "index": index_choice(index)}
@@ -80,6 +82,8 @@ def create_library(
         body["dimension"] = dimension
     if metadata is not None:
         body["metadata"] = metadata
+    if embedder is not None:
+        body["embedder"] = embedder
     repeat = Repeat.UNSENT if library_id is None else Repeat.REFUSED
     return Request(
         method="POST",
@@ -105,6 +109,7 @@ def patch_library(
     *,
     name: str | Unset,
     metadata: Mapping[str, object] | Unset | None,
+    embedder: str | Unset = UNSET,
     if_match: int | None,
 ) -> Request:
     """``PATCH /libraries/{id}``."""
@@ -112,7 +117,7 @@ def patch_library(
         method="PATCH",
         target=library_path(library_id),
         headers=if_match_header(PATCH, if_match),
-        body=json_body(given_only(name=name, metadata=metadata), "update"),
+        body=json_body(given_only(name=name, metadata=metadata, embedder=embedder), "update"),
         repeat=conditional(if_match),
     )
 

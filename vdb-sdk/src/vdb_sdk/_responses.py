@@ -90,6 +90,11 @@ def error_of(request: Request, response: Response) -> ApiError | UnexpectedRespo
     return kind(problem)
 
 
+def is_in_progress(error: ApiError | UnexpectedResponse) -> bool:
+    """Whether the server is still making the very write that was sent again under its key."""
+    return isinstance(error, ApiError) and error.code == "idempotency_key_in_use"
+
+
 def _faults(value: object) -> tuple[Fault, ...]:
     if not isinstance(value, list):
         return ()
@@ -139,6 +144,7 @@ def library(raw: Raw) -> models.Library:
         updated_at=_time(raw["updated_at"]),
         documents=raw.get("documents", 0),
         chunks=raw.get("chunks", 0),
+        embedder=_text(raw.get("embedder")),
     )
 
 
@@ -164,6 +170,7 @@ def chunk(raw: Raw) -> models.Chunk:
         revision=raw.get("revision"),
         created_at=_optional_time(raw.get("created_at")),
         updated_at=_optional_time(raw.get("updated_at")),
+        warnings=_strings(raw.get("warnings")),
     )
 
 
@@ -181,7 +188,11 @@ def page(reader: Callable[[Raw], Item]) -> Callable[[Raw], models.Page[Item]]:
 def upsert_result(raw: Raw) -> models.UpsertResult:
     """Read the answer to an upsert."""
     return models.UpsertResult(
-        created=raw["created"], updated=raw["updated"], ids=raw["ids"], revision=raw.get("revision")
+        created=raw["created"],
+        updated=raw["updated"],
+        ids=raw["ids"],
+        revision=raw.get("revision"),
+        warnings=_strings(raw.get("warnings")),
     )
 
 

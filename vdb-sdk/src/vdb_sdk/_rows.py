@@ -34,6 +34,10 @@ _MAX_ROWS: Final = 5_000
 _MAX_JSON_ROWS: Final = 10_000
 """Rows that a server takes in one JSON body unless told otherwise; a larger ``batch_size`` is cut to it."""
 
+_MAX_TEXTS: Final = 256
+"""Rows a batch that the server has to embed, unless a ``batch_size`` is given: a small model on two cores takes seconds for
+as many long texts, and an answer is waited for a minute."""
+
 _MAX_BYTES: Final = 16 * 2**20
 """Bytes a batch; a quarter of what a server takes unless told otherwise."""
 
@@ -108,7 +112,7 @@ def plan_upsert(
     if batch_size is not None and batch_size < 1:
         msg = f"batch_size: expected 1 or more, received {batch_size}."
         raise InvalidArgument(msg)
-    writer = _Writer(library_id, create_documents, batch_size or _MAX_ROWS)
+    writer = _Writer(library_id, create_documents, batch_size or _MAX_ROWS, batch_size or _MAX_TEXTS)
     given = {
         "ids": ids,
         "embeddings": embeddings,
@@ -145,7 +149,7 @@ def plan_upsert(
 def _columns(given: Mapping[str, object], named: list[str]) -> Columns:
     """Columns from the keyword arguments, of which every one must have the same length."""
     if "embeddings" not in named and "texts" not in named:
-        msg = "upsert: expected rows, or embeddings= (an array), or texts= where the server has an embedder."
+        msg = "upsert: expected rows, or embeddings= (an array), or texts= (which an embedder turns into embeddings)."
         raise InvalidArgument(msg)
     lists = {name: _listed(given[name], name) for name in named if name != "embeddings"}
     matrix = as_matrix(given["embeddings"]) if "embeddings" in named else None
@@ -186,25 +190,28 @@ def _listed(value: object, name: str) -> Sequence[object]:
 class _Writer:
     """Writes rows as JSON and closes a batch when it is full."""
 
-    def __init__(self, library_id: str, create_documents: bool, limit: int) -> None:
+    def __init__(self, library_id: str, create_documents: bool, limit: int, texts: int) -> None:
         self.library_id: str = library_id
         self.create_documents: bool = create_documents
         self.limit: int = limit
+        self.texts: int = min(texts, _MAX_JSON_ROWS)
 
     def records(self, rows: Iterable[RowLike]) -> Iterator[Batch]:
         """Batches of rows that carry their embedding themselves."""
         limit = min(self.limit, _MAX_JSON_ROWS)
-        first, size, explicit = 0, 0, True
+        first, size, texts, explicit = 0, 0, 0, True
         pending: list[bytes] = []
         for number, row in enumerate(rows):
             where = f"row {number}"
             fields = chunk_row(row, where)
             line = dumps(fields, where)
-            if pending and (len(pending) == limit or size + len(line) > _MAX_BYTES):
+            full = len(pending) == limit or texts == self.texts
+            if pending and (full or size + len(line) > _MAX_BYTES):
                 yield self._upsert(first, pending, explicit)
-                first, size, explicit, pending = number, 0, True, []
+                first, size, texts, explicit, pending = number, 0, 0, True, []
             pending.append(line)
             size += len(line) + 1
+            texts += _EMBEDDING.isdisjoint(fields)
             explicit = explicit and "id" in fields
         if pending:
             yield self._upsert(first, pending, explicit)
@@ -214,7 +221,7 @@ class _Writer:
         offset = 0
         for block in blocks:
             width = 0 if block.embeddings is None else block.embeddings[:1].nbytes
-            limit = min(self.limit, _MAX_JSON_ROWS) if block.embeddings is None else self.limit
+            limit = self.texts if block.embeddings is None else self.limit
             first, size, explicit = 0, 0, True
             pending: list[bytes] = []
             for number in range(block.rows):
@@ -253,6 +260,9 @@ class _Writer:
         return Batch(first=first, rows=len(lines), request=request)
 
 
+_EMBEDDING: Final = frozenset({"embedding_b64", "embedding"})
+
+
 def _row_of(block: Columns, number: int, offset: int) -> dict[str, object]:
     fields: dict[str, object] = {}
     if block.ids is not None and block.ids[number] is not None:
@@ -277,6 +287,7 @@ class Totals:
         self.ids: list[str] = []
         self.revision: int | None = None
         self.batches: int = 0
+        self.warnings: list[str] = []
 
     def add(self, batch: Batch, answer: UpsertResult) -> None:
         """Count one batch in."""
@@ -290,11 +301,16 @@ class Totals:
         self.ids.extend(answer.ids)
         self.revision = answer.revision
         self.batches += 1
+        self.warnings.extend(_shifted_warning(one, batch.first) for one in answer.warnings)
 
     def result(self) -> UpsertResult:
         """What was done so far."""
         return UpsertResult(
-            created=self.created, updated=self.updated, ids=tuple(self.ids), revision=self.revision
+            created=self.created,
+            updated=self.updated,
+            ids=tuple(self.ids),
+            revision=self.revision,
+            warnings=tuple(self.warnings),
         )
 
     def progress(self, total: int | None, elapsed: float, *, finished: bool) -> Progress:
@@ -332,6 +348,12 @@ def _shifted(error: ApiError, first: int) -> ApiError:
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     detail = f"{faults[0].pointer}: {faults[0].detail}{more}"
     return type(error)(replace(problem, errors=faults, detail=detail))
+
+
+def _shifted_warning(warning: str, first: int) -> str:
+    """A warning that begins with a pointer, with that pointer counted over all batches."""
+    pointer, colon, text = warning.partition(": ")
+    return f"{_shift(pointer, first)}{colon}{text}" if pointer.startswith("/") else warning
 
 
 def _shift(pointer: str, first: int) -> str:

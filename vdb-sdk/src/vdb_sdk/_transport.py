@@ -17,7 +17,7 @@ __all__ = ["AsyncTransport", "Repeat", "Request", "Response", "Transport"]
 
 
 class Repeat(enum.Enum):
-    """When a request may be sent a second time."""
+    """When a request may be sent a second time that carries no idempotency key; one that does, always may."""
 
     ALWAYS = "always"
     """Twice does the same as once: reads, searches, upserts under explicit ids, deletes by id."""
@@ -55,6 +55,12 @@ class Request:
     patient: bool = False
     """Whether the answer may take as long as it takes, such as that to an import."""
 
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything; searches are sent as ``POST`` and change nothing."""
+        path = self.target.partition("?")[0]
+        return self.method != "GET" and not path.endswith(("/search", "/search/batch"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
@@ -76,6 +82,11 @@ class Transport(Protocol):
     @property
     def name(self) -> str:
         """Where it leads, for people: a URL without secrets, a path, or ``memory``."""
+        ...
+
+    @property
+    def loses_answers(self) -> bool:
+        """Whether an answer can be lost on its way, so that nobody knows what became of a write."""
         ...
 
     def open(self) -> None:
@@ -100,6 +111,11 @@ class AsyncTransport(Protocol):
     @property
     def name(self) -> str:
         """Where it leads, for people: a URL without secrets, a path, or ``memory``."""
+        ...
+
+    @property
+    def loses_answers(self) -> bool:
+        """Whether an answer can be lost on its way, so that nobody knows what became of a write."""
         ...
 
     async def open(self) -> None:

@@ -92,6 +92,9 @@ class Library:
     chunks: int = 0
     """How many chunks it holds."""
 
+    embedder: str | None = None
+    """What makes embeddings of its texts; ``None`` until it is chosen, or texts are the first that is written."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
@@ -141,6 +144,9 @@ class Chunk:
 
     updated_at: datetime | None = None
     """When it last changed, UTC."""
+
+    warnings: tuple[str, ...] = ()
+    """What the write that this answers wants known, such as a text that is longer than its embedder reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +242,9 @@ class UpsertResult:
 
     revision: int | None
     """The library's revision after the last batch; ``None`` where nothing was sent."""
+
+    warnings: tuple[str, ...] = ()
+    """What the server wants known, such as a text that is longer than its embedder reads."""
 
     @property
     def rows(self) -> int:

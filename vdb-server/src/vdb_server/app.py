@@ -50,6 +50,9 @@ __all__ = ["Application", "create_app"]
 _THREADS: Final = 32
 """Calls that may wait for a lock or a disk at the same time; they hold no core while they wait."""
 
+_EMBEDDING_THREADS: Final = 8
+"""Requests whose texts are embedded at the same time: a query of one text does not wait behind a load of thousands."""
+
 _PARTS: Final[dict[str, Part]] = {"path": "path", "query": "query", "header": "header"}
 
 
@@ -142,6 +145,7 @@ def _lifespan(
         traced = is_traced() and not trusted
         if traced and isinstance(app, Application):
             app.short_way = None
+        threads = ThreadPoolExecutor(_EMBEDDING_THREADS, "vdb-embedding")
         try:
             yield {
                 "services": running,
@@ -149,8 +153,10 @@ def _lifespan(
                 "metrics": metrics,
                 "hide": hide,
                 "traced": traced,
+                "embedding": threads,
             }
         finally:
+            threads.shutdown(wait=False, cancel_futures=True)
             if services is None:
                 await asyncio.to_thread(running.close)
 
@@ -172,8 +178,14 @@ def _middleware(
                     CORSMiddleware,
                     allow_origins=sorted(settings.allowed_origins),
                     allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                    allow_headers=["authorization", "content-type", "if-match", "x-request-id"],
-                    expose_headers=["etag", "location", "retry-after", "x-request-id"],
+                    allow_headers=[
+                        "authorization",
+                        "content-type",
+                        "idempotency-key",
+                        "if-match",
+                        "x-request-id",
+                    ],
+                    expose_headers=["etag", "idempotent-replayed", "location", "retry-after", "x-request-id"],
                 )
             )
         layers.append(Middleware(middleware.AuthenticationMiddleware, settings=settings))

@@ -25,10 +25,12 @@ from vdb_server.errors import PROBLEM_MEDIA_TYPE, HttpProblem, internal_error, p
 from vdb_server.opening import open_engine
 from vdb_server.search.routes import answer, batch_answer
 from vdb_server.settings import Settings
+from vdb_server.transfer.archive import write_archive
+from vdb_server.transfer.routes import start_import
 from vdb_server.wire.paths import decode_library_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from typing import Any, Self
@@ -43,6 +45,7 @@ __all__ = ["EmbeddedResponse", "EmbeddedServer", "open_embedded"]
 
 _log: Final = logging.getLogger(__name__)
 _PREFIX: Final = "/v1/libraries/"
+_KEY: Final = "idempotency-key"
 _JSON_HEADERS: Final[Mapping[str, str]] = {"content-type": "application/json"}
 
 
@@ -125,7 +128,7 @@ class EmbeddedServer:
         """
         if not self._finalizer.alive:
             return _problem(problem_of(_closed()))
-        hot = _hot(method, target)
+        hot = None if _KEY in headers else _hot(method, target)
         if hot is not None:
             return self._direct(*hot, headers.get("content-type"), body)
         return asyncio.run_coroutine_threadsafe(
@@ -138,7 +141,7 @@ class EmbeddedServer:
         """Answer one request without holding up the caller's event loop."""
         if not self._finalizer.alive:
             return _problem(problem_of(_closed()))
-        hot = _hot(method, target)
+        hot = None if _KEY in headers else _hot(method, target)
         if hot is not None:
             return await asyncio.to_thread(self._direct, *hot, headers.get("content-type"), body)
         return await asyncio.wrap_future(
@@ -146,6 +149,14 @@ class EmbeddedServer:
                 self._runner.call(method, target, headers, body), self._runner.loop
             )
         )
+
+    def export(self, library_id: str) -> Iterator[bytes]:
+        """Make the archive of a library piece by piece; raises a ``VdbError``."""
+        return write_archive(self._services.libraries.export(library_id))
+
+    def import_archive(self, archive: memoryview, renamed: str | None) -> dict[str, object]:
+        """Make a library of an archive of any size; raises a ``VdbError`` or an ``HttpProblem``."""
+        return start_import(self._services, archive, renamed, self._max_depth).result().to_json()
 
     def close(self) -> None:
         """Stop builds, finish queued writes, release the data directory. Idempotent."""

@@ -47,9 +47,12 @@ STATUS_OF: Final[Mapping[type[VdbError], HTTPStatus]] = {
     core.NotFound: HTTPStatus.NOT_FOUND,
     core.AlreadyExists: HTTPStatus.CONFLICT,
     core.BuildInProgress: HTTPStatus.CONFLICT,
+    core.IdempotencyKeyInUse: HTTPStatus.CONFLICT,
+    core.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     core.RevisionMismatch: HTTPStatus.PRECONDITION_FAILED,
     core.OperatorError: HTTPStatus.INTERNAL_SERVER_ERROR,
     core.WriteQueueFull: HTTPStatus.SERVICE_UNAVAILABLE,
+    core.EmbedderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     core.EngineClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     core.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     core.WriteUncertain: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -152,6 +155,11 @@ def problem_of(error: VdbError, *, part: Part = "body") -> Problem:
     extra: dict[str, object] = {}
     if isinstance(error, core.WriteQueueFull):
         headers["retry-after"] = str(max(1, round(error.retry_after)))
+    elif isinstance(error, core.IdempotencyKeyInUse):
+        headers["retry-after"] = "1"
+    elif isinstance(error, core.EmbedderUnavailable):
+        # Somebody has to fetch a model: clients that wait by themselves are to give up rather than to wait.
+        headers["retry-after"] = "120"
     elif isinstance(error, core.BuildInProgress):
         extra["job_id"] = error.job_id
     status = status_of(error)

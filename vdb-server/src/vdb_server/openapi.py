@@ -57,10 +57,20 @@ Libraries hold documents, documents hold chunks; a search finds the chunks whose
 * Errors are `application/problem+json` (RFC 9457) with a stable `code`; `errors` points at every fault.
 * Lists have pages: give `next_cursor` back as `cursor` until it is null.
 * The `ETag` of an entity is its revision; `If-Match` makes a change conditional.
+* `Idempotency-Key` on a write: sent again under the same key, it answers the same and is not done twice.
 * Ids in paths are percent-encoded as a whole: a slash in an id is `%2F`.
 * Where the server has an API key: `Authorization: Bearer KEY`.
 """
 
+_READING_TAILS: Final = ("/search", "/search/batch")
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names this write, so that sending it again answers the same and does nothing twice.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "title": "Idempotency-Key"},
+    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+}
 _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 
 
@@ -89,7 +99,9 @@ def make_openapi(app: FastAPI) -> dict[str, Any]:
         }
     }
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
+            if method != "get" and not path.endswith(_READING_TAILS):
+                operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
             if path not in _OPEN_PATHS:
                 operation["security"] = [{"key": []}, {}]
             operation["responses"]["default"] = {

@@ -95,7 +95,10 @@ class Settings(BaseSettings):
     """``auto``: readable in a terminal, JSON elsewhere."""
 
     embedder: str | None = None
-    """Name of the installed embedder that turns texts into embeddings; without one, texts are not searchable."""
+    """Embedder of libraries that chose none. Not set: the one that is installed, where it is one."""
+
+    embedder_params: dict[str, dict[str, object]] = {}
+    """Settings of embedders by name, as JSON: `{"NAME": {"SETTING": VALUE}}`."""
 
     build_threads: Positive | None = None
     """Threads that build indexes; all cores but one when not set."""
@@ -138,6 +141,15 @@ class Settings(BaseSettings):
 
     max_text_bytes: Positive = 1 << 20
     """Longest text of one chunk, as UTF-8."""
+
+    idempotency_lifetime_s: float = Field(default=86_400.0, gt=0)
+    """Seconds for which the answer to a write with an ``Idempotency-Key`` is remembered, where there is room."""
+
+    idempotency_max_keys: Positive = 10_000
+    """Answers that are remembered; the oldest go first."""
+
+    idempotency_max_bytes: Positive = 16 << 20
+    """Bytes that remembered answers may take, in memory and in the journal."""
 
     max_pending_writes: Positive = 1_024
     """Writes that may wait for the committer; beyond that a write gets 503 and ``Retry-After``."""
@@ -218,8 +230,12 @@ class Settings(BaseSettings):
             checkpoint_age_s=self.checkpoint_age_s,
             checkpoint_on_close_s=self.checkpoint_on_close_s,
             embedder=self.embedder,
+            embedder_params=self.embedder_params,
             build_threads=self.build_threads,
             search_threads=self.search_threads,
+            idempotency_lifetime_s=self.idempotency_lifetime_s,
+            idempotency_max_keys=self.idempotency_max_keys,
+            idempotency_max_bytes=self.idempotency_max_bytes,
             limits=Limits(
                 max_k=self.max_k,
                 max_batch_rows=self.max_batch_rows,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
 
     from starlette.requests import Request
 
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
     from vdb_server.settings import Settings
     from vdb_server.system.metrics import Metrics
 
-__all__ = ["AppState", "hide_of", "is_traced", "metrics_of", "services_of", "settings_of"]
+__all__ = [
+    "AppState",
+    "embedding_threads_of",
+    "hide_of",
+    "is_traced",
+    "metrics_of",
+    "services_of",
+    "settings_of",
+]
 
 
 class AppState(TypedDict):
@@ -24,6 +33,8 @@ class AppState(TypedDict):
     metrics: Metrics
     hide: Callable[[str], str]
     traced: bool
+    embedding: ThreadPoolExecutor
+    """Threads of requests with texts to embed: they may be busy for long, and all others go on beside them."""
 
 
 def services_of(request: Request) -> Services:
@@ -49,3 +60,8 @@ def hide_of(request: Request) -> Callable[[str], str]:
 def is_traced(request: Request) -> bool:
     """Whether the request has a span that things can be said on."""
     return cast("AppState", request.scope["state"])["traced"]
+
+
+def embedding_threads_of(request: Request) -> ThreadPoolExecutor:
+    """The threads that embed texts for the application that got the request."""
+    return cast("AppState", request.scope["state"])["embedding"]

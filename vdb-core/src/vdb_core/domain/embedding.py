@@ -102,7 +102,9 @@ def plain_row(row: object, dimension: int) -> NDArray[np.float32] | None:
         wide = cast("NDArray[np.float32]", row).astype(np.float64)
     else:
         return None
-    squares = float(wide.dot(wide))
+    # What overflows is infinite, and looked at closely; some BLAS libraries warn of it and some do not.
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = float(wide.dot(wide))
     if not _PLAIN_SQUARES[0] < squares < _PLAIN_SQUARES[1]:
         return None
     return wide.astype(np.float32)[np.newaxis]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vdb_core.domain.times import format_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -71,6 +71,9 @@ class Library:
     chunks: int
     """How many chunks it holds."""
 
+    embedder: str | None = None
+    """What makes embeddings of its texts; ``None`` until it is chosen, or texts are the first that is written."""
+
     def to_json(self) -> dict[str, object]:
         """Make what REST shows."""
         return {
@@ -80,6 +83,7 @@ class Library:
             "dimension": self.dimension,
             "index": self.index.to_json(),
             "metadata": dict(self.metadata),
+            "embedder": self.embedder,
             "revision": self.revision,
             "created_at": format_datetime(self.created_at),
             "updated_at": format_datetime(self.updated_at),
@@ -146,6 +150,9 @@ class Chunk:
     updated_at: datetime
     """When it last changed, UTC."""
 
+    warnings: Sequence[str] = ()
+    """What a write wants known, such as a text that is longer than its embedder reads; shown in its answer alone."""
+
     def to_json(self, *, embedding: bool = True) -> dict[str, object]:
         """Make what REST shows; ``embedding=False`` leaves the numbers out."""
         shown: dict[str, object] = {"id": self.id, "document_id": self.document_id, "text": self.text}
@@ -155,4 +162,6 @@ class Chunk:
         shown["revision"] = self.revision
         shown["created_at"] = format_datetime(self.created_at)
         shown["updated_at"] = format_datetime(self.updated_at)
+        if self.warnings:
+            shown["warnings"] = list(self.warnings)
         return shown

@@ -119,10 +119,11 @@ class Block:
         records: Sequence[bytes],
         vectors: NDArray[np.float32],
         norms: NDArray[np.float64] | None,
+        ids: NDArray[np.int64] | None = None,
     ) -> None:
         """Write rows behind those that count, where no reader looks; ``publish`` makes them count.
 
-        Needs no lock: the committer is the only writer.
+        Internal ids are ``ids``, else they rise from ``first_id``. Needs no lock: the committer is the only writer.
         """
         own = self.records
         if not isinstance(own, RecordBuffer):
@@ -131,7 +132,7 @@ class Block:
         self.vectors[begin:end] = vectors
         if self.norms is not None and norms is not None:
             self.norms[begin:end] = norms
-        self.ids[begin:end] = np.arange(first_id, first_id + len(records), dtype=np.int64)
+        self.ids[begin:end] = np.arange(first_id, first_id + len(records)) if ids is None else ids
         own.extend(records)
 
     def publish(self) -> None:

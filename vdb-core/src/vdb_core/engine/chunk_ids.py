@@ -201,6 +201,10 @@ class ChunkIds:
         """Let ids name new rows, whose internal ids rise from ``first_id``; their old rows must be dead by now."""
         self._fresh.update(zip(chunk_ids, range(first_id, first_id + len(chunk_ids)), strict=True))
 
+    def put_rows(self, chunk_ids: Sequence[str], internal_ids: NDArray[np.int64]) -> None:
+        """Let ids name new rows of given internal ids; their old rows must be dead by now."""
+        self._fresh.update(zip(chunk_ids, internal_ids.tolist(), strict=True))
+
     def discard(self, chunk_ids: Iterable[str]) -> None:
         """Forget ids of which the rows are dead by now."""
         for chunk_id in chunk_ids:

@@ -27,6 +27,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast, final
 
+from vdb_core.engine.answers import once_of_caller
 from vdb_core.engine.groups import Call, Group, Member, Plan, Write
 from vdb_core.engine.journal_writer import Appended, JournalWriter
 from vdb_core.engine.overlay import NeedsPublishError, Overlay
@@ -128,6 +129,9 @@ class Committer:
             EngineClosed: the engine was closed.
         """
         self._trouble.check()
+        once = once_of_caller()
+        if once is not None:
+            prepare = once.prepared(prepare)
         future: Future[T] = Future()
         with self._lock:
             if self._closed or self._finishing:

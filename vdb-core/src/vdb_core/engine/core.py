@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from typing import TYPE_CHECKING, final
 
+from vdb_core.engine.answers import AnswerTable
 from vdb_core.engine.builder import Builder
 from vdb_core.engine.checkpoints import Checkpointer
 from vdb_core.engine.committer import Committer
+from vdb_core.engine.embedders import Embedders
 from vdb_core.engine.exact import ExactKernel
 from vdb_core.engine.jobs import JobRegistry
 from vdb_core.engine.storage import Storage
 from vdb_core.engine.trouble import Trouble
-from vdb_core.errors import OperatorError, ValidationFailed
+from vdb_core.errors import OperatorError
 from vdb_core.persistence import lock_directory
 from vdb_core.repository import InMemoryLibraryRepository
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from vdb_core.persistence import DirectoryLock, Embedder, Journal, SnapshotStore
+    from vdb_core.persistence import DirectoryLock, Journal, SnapshotStore
     from vdb_core.plugins import JournalType, PluginManager
     from vdb_core.repository import Entry
     from vdb_core.services.settings import Durability, EngineSettings
@@ -42,8 +43,7 @@ class Engine:
         self.jobs = JobRegistry()
         self.search_threads = settings.search_threads or os.cpu_count() or 1
         self.kernel = ExactKernel(plugins, threads=1)
-        self._embedder: Embedder | None = None
-        self._embedder_lock = threading.Lock()
+        self.embedders = Embedders(plugins, settings.embedder, settings.embedder_params)
         self._directory_lock: DirectoryLock | None = None
         store, journal = self._open_storage()
         self.trouble = Trouble(journal)
@@ -55,7 +55,15 @@ class Engine:
             threads=settings.build_threads,
             seed=settings.seed,
         )
-        self.repository = InMemoryLibraryRepository(self.storage, loaded=self.builder.rebuild)
+        self.answers = AnswerTable(
+            journal,
+            lifetime_s=settings.idempotency_lifetime_s,
+            max_keys=settings.idempotency_max_keys,
+            max_bytes=settings.idempotency_max_bytes,
+        )
+        self.repository = InMemoryLibraryRepository(
+            self.storage, answers=self.answers, loaded=self.builder.rebuild
+        )
         self.committer = Committer(
             self.repository,
             None if settings.durability == "none" else journal,
@@ -124,23 +132,6 @@ class Engine:
         """``brute`` where it is installed, ``numpy`` otherwise."""
         return "brute" if "brute" in self.plugins.index_types else "numpy"
 
-    def embedder(self) -> Embedder:
-        """The embedder of the settings, opened at first use; raises ``ValidationFailed`` where there is none."""
-        name = self.settings.embedder
-        if name is None:
-            known = ", ".join(sorted(self.plugins.embedders)) or "none"
-            raise ValidationFailed.at(
-                "", f"no embedder is set up, so an embedding is needed (embedders installed: {known})"
-            )
-        with self._embedder_lock:
-            if self._embedder is None:
-                kind = self.plugins.embedders.get(name)
-                if kind is None:
-                    known = ", ".join(sorted(self.plugins.embedders)) or "none"
-                    raise ValidationFailed.at("", f"no embedder named {name!r}; installed: {known}")
-                self._embedder = kind.open(kind.params())
-            return self._embedder
-
     def entry(self, library_id: str) -> Entry:
         """The entry of a library, loaded; raises ``LibraryNotFound``."""
         return self.repository.get(library_id)
@@ -150,6 +141,7 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        self.embedders.close()
         self.committer.finish()
         self.builder.cancel_all()
         if self.checkpoints is not None:
@@ -168,6 +160,7 @@ class Engine:
                 if state.active is not None:
                     state.active.index.close()
                     state.active = None
+        self.answers.close()
         try:
             self.storage.close()
         finally:

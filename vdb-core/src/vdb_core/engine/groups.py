@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
+from vdb_core.engine.answers import ANSWERS
+from vdb_core.engine.operations import Remember
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
@@ -26,6 +29,7 @@ class Plan(Generic[T_co]):
 
     operations: Sequence[Operation]
     answer: Callable[[], T_co]
+    """Looks at nothing that the write changes: an answer that is to be remembered is made before it is published."""
 
 
 @final
@@ -83,5 +87,9 @@ class Group:
         return len(self.members) >= _GROUP_WRITES or self.size >= _GROUP_BYTES
 
     def operations(self) -> list[tuple[str, Operation]]:
-        """What it changes, in order, each with the id of its library."""
-        return [(one.write.library_id, operation) for one in self.members for operation in one.operations]
+        """What it changes, in order, each with the chain of the journal that it lies in: the id of its library."""
+        return [
+            (ANSWERS if isinstance(operation, Remember) else one.write.library_id, operation)
+            for one in self.members
+            for operation in one.operations
+        ]

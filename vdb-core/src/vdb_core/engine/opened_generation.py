@@ -14,7 +14,7 @@ from vdb_core.engine.chunk_ids import ChunkIds, PackedIdsMaker
 from vdb_core.engine.documents import DocumentTable
 from vdb_core.engine.memory import forget_pages
 from vdb_core.engine.records import RecordFile
-from vdb_core.engine.state import ActiveIndex, LibraryState
+from vdb_core.engine.state import ActiveIndex, LibraryState, read_info
 from vdb_core.errors import SnapshotDamaged
 from vdb_core.filters import MetadataIndex
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vdb_core.engine.chunk_ids import PackedIds
-    from vdb_core.engine.state import LibraryInfo
     from vdb_core.persistence import StoredSnapshot
     from vdb_core.plugins import PluginManager
 
@@ -38,7 +37,7 @@ def open_generation(snapshot: StoredSnapshot, plugins: PluginManager) -> Library
     """Make a state of a verified generation."""
     header = snapshot.header
     try:
-        info = cast("LibraryInfo", header["library"]).copy()
+        info = read_info(header["library"])
         position = cast("int", header["journal_position"])
         base = _open_base(snapshot, with_norms=info["metric"] == "cosine")
         documents = DocumentTable(snapshot.rows("documents"))

@@ -8,6 +8,7 @@ row), so that a replay cannot come out differently::
     put_documents    whole documents
     upsert           whole chunks with their vectors; replaces rows of the same ids
     remove           chunks and documents by id
+    remember         the answer to a write that may be repeated; lies in a chain of its own (see ``answers``)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import orjson
 
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.records import parse
+from vdb_core.engine.state import read_info
 from vdb_core.errors import StorageFailed
 
 if TYPE_CHECKING:
@@ -30,7 +32,16 @@ if TYPE_CHECKING:
     from vdb_core.engine.state import LibraryInfo, LibraryState
     from vdb_core.persistence import JournalEntry
 
-__all__ = ["Operation", "PutDocuments", "PutLibrary", "Remove", "RemoveLibrary", "Upsert", "decode"]
+__all__ = [
+    "Operation",
+    "PutDocuments",
+    "PutLibrary",
+    "Remember",
+    "Remove",
+    "RemoveLibrary",
+    "Upsert",
+    "decode",
+]
 
 # Writes up to this many rows go into the open segment; larger ones get segments of their own, which are full then and
 # prepared beside the traffic, so that the write lock is held for a list append.
@@ -41,7 +52,7 @@ _SMALL = 200  # bytes of an entry beside what is counted
 @final
 @dataclass(slots=True, kw_only=True)
 class PutLibrary:
-    """The library's own fields. A library begins with a ``created`` one; later ones change name and metadata."""
+    """The library's own fields. A library begins with a ``created`` one; later ones change name, metadata, embedder."""
 
     info: LibraryInfo
     created: bool = False
@@ -63,6 +74,9 @@ class PutLibrary:
         """Change the state; a build may have changed the index since the write was prepared, so that stays."""
         state.info["name"] = self.info["name"]
         state.info["metadata"] = self.info["metadata"]
+        state.info["embedder"] = self.info["embedder"]
+        if state.info["dimension"] is None:
+            state.info["dimension"] = self.info["dimension"]
         _stamp(state, self.info["revision"], self.info["updated_at"])
 
 
@@ -132,6 +146,8 @@ class Upsert:
     records: Sequence[bytes]
     vectors: NDArray[np.float32]
     norms: NDArray[np.float64] | None
+    row_ids: NDArray[np.int64] | None = None
+    """Internal ids, ascending, where they do not simply rise from ``first_id``: those of an import."""
     _segments: list[Block] = field(default_factory=list)
     _inline: Block | None = None
 
@@ -149,7 +165,16 @@ class Upsert:
             "first_id": self.first_id,
             "norms": None if self.norms is None else self.norms.tolist(),
         }
+        if self.row_ids is not None:
+            head["row_ids"] = self.row_ids.tolist()
         return _with_records(head, self.records), self.vectors
+
+    @property
+    def next_id(self) -> int:
+        """The first internal id that is free after it."""
+        if self.row_ids is not None and len(self.row_ids):
+            return int(self.row_ids[-1]) + 1
+        return self.first_id + len(self.ids)
 
     def stage(self, state: LibraryState) -> None:
         """Write the rows where no reader looks yet."""
@@ -173,7 +198,8 @@ class Upsert:
 
     def _stage_into(self, block: Block, begin: int, end: int) -> None:
         norms = None if self.norms is None else self.norms[begin:end]
-        block.stage(self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms)
+        ids = None if self.row_ids is None else self.row_ids[begin:end]
+        block.stage(self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms, ids)
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
@@ -181,11 +207,14 @@ class Upsert:
         replaced = list(ids.get_all(self.ids).values())
         if replaced:
             state.kill(np.sort(np.array(replaced, dtype=np.int64)))
-        ids.put(self.ids, self.first_id)
+        if self.row_ids is None:
+            ids.put(self.ids, self.first_id)
+        else:
+            ids.put_rows(self.ids, self.row_ids)
         if self._inline is not None:
             self._inline.publish()
         state.delta.extend(self._segments)
-        state.next_id = self.first_id + len(self.ids)
+        state.next_id = self.next_id
         if state.info["dimension"] is None:
             state.info["dimension"] = int(self.vectors.shape[1])
         _stamp(state, self.revision, self.time)
@@ -231,7 +260,36 @@ class Remove:
         _stamp(state, self.revision, self.time)
 
 
-Operation = PutLibrary | RemoveLibrary | PutDocuments | Upsert | Remove
+@final
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """The answer to a write that may be repeated; comes last among the write's operations, and changes no library."""
+
+    text: bytes
+    """JSON, as :mod:`vdb_core.engine.answers` makes and reads it."""
+
+    @property
+    def size(self) -> int:
+        """Nothing that a snapshot of the library would save."""
+        return 0
+
+    def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
+        """The journal's text and vectors."""
+        return self.text, None
+
+    def stage(self, state: LibraryState) -> None:
+        """Nothing to prepare."""
+        del state
+
+    def apply(self, state: LibraryState) -> None:
+        """Nothing to change."""
+        del state
+
+
+LibraryOperation = PutLibrary | RemoveLibrary | PutDocuments | Upsert | Remove
+"""What changes a library, and lies in its chain of the journal."""
+
+Operation = LibraryOperation | Remember
 
 
 def _stamp(state: LibraryState, revision: int, time: str) -> None:
@@ -244,12 +302,12 @@ def _with_records(head: Mapping[str, object], records: Sequence[bytes]) -> bytes
     return orjson.dumps(head)[:-1] + b',"records":[' + b",".join(records) + b"]}"
 
 
-def decode(entry: JournalEntry) -> Operation:
+def decode(entry: JournalEntry) -> LibraryOperation:
     """Read an operation back; raises ``StorageFailed`` where it is of a kind that this version does not know."""
     body = cast("dict[str, object]", orjson.loads(entry.operation))
     match body["op"]:
         case "put_library":
-            return PutLibrary(info=cast("LibraryInfo", body["info"]), created=bool(body["created"]))
+            return PutLibrary(info=read_info(body["info"]), created=bool(body["created"]))
         case "remove_library":
             return RemoveLibrary()
         case "put_documents":
@@ -262,6 +320,7 @@ def decode(entry: JournalEntry) -> Operation:
         case "upsert":
             records = [orjson.dumps(row) for row in cast("list[object]", body["records"])]
             norms = cast("list[float] | None", body["norms"])
+            row_ids = cast("list[int] | None", body.get("row_ids"))
             if entry.vectors is None:
                 raise StorageFailed(
                     "the journal holds an upsert without vectors; expected a matrix beside it"
@@ -274,6 +333,7 @@ def decode(entry: JournalEntry) -> Operation:
                 records=records,
                 vectors=entry.vectors,
                 norms=None if norms is None else np.array(norms, dtype=np.float64),
+                row_ids=None if row_ids is None else np.array(row_ids, dtype=np.int64),
             )
         case "remove":
             return Remove(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count, repeat
 from typing import TYPE_CHECKING, final
 
-from vdb_core.engine.operations import PutDocuments, PutLibrary, Remove, RemoveLibrary, Upsert
+from vdb_core.engine.operations import PutDocuments, PutLibrary, Remember, Remove, RemoveLibrary, Upsert
 from vdb_core.engine.state import copy_info
 from vdb_core.errors import LibraryNotFound
 
@@ -158,7 +158,7 @@ class Overlay:
                 self._stamp(operation.revision, operation.time)
             case Upsert():
                 self._upserts.append(operation)
-                self._next_id = operation.first_id + len(operation.ids)
+                self._next_id = operation.next_id
                 info = self.info
                 if info["dimension"] is None:
                     info["dimension"] = int(operation.vectors.shape[1])
@@ -167,6 +167,8 @@ class Overlay:
                 self._chunks.update(dict.fromkeys(operation.chunks))
                 self._documents.update(dict.fromkeys(operation.documents))
                 self._stamp(operation.revision, operation.time)
+            case Remember():
+                pass
 
     def _stamp(self, revision: int, time: str) -> None:
         self.info["revision"] = revision

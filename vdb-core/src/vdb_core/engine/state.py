@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict, final
+from typing import TYPE_CHECKING, TypedDict, cast, final
 
 import numpy as np
 
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from vdb_core.indexes import Index, Metric
     from vdb_core.plugins import IndexType
 
-__all__ = ["ActiveIndex", "LibraryInfo", "LibraryState", "Row", "View", "ViewPart"]
+__all__ = [
+    "ActiveIndex",
+    "LibraryInfo",
+    "LibraryState",
+    "Row",
+    "View",
+    "ViewPart",
+    "copy_info",
+    "embedding_of",
+    "read_info",
+]
 
 
 class LibraryInfo(TypedDict):
@@ -36,6 +46,8 @@ class LibraryInfo(TypedDict):
     index_type: str
     index_params: dict[str, object]
     metadata: dict[str, object]
+    embedder: str | None
+    """What makes embeddings of its texts; none until it is chosen, or texts are the first that is written."""
     revision: int
     created_at: str
     updated_at: str
@@ -78,9 +90,12 @@ class Row:
     def embedding(self) -> NDArray[np.float32]:
         """Its vector in the caller's scale, float32 ``[dim]``."""
         vector, norm = self.stored()
-        if self.block.norms is None:
-            return vector.copy()
-        return (vector.astype(np.float64) * norm).astype(np.float32)
+        return embedding_of(vector, None if self.block.norms is None else norm)
+
+
+def embedding_of(vector: NDArray[np.float32], norm: float | None) -> NDArray[np.float32]:
+    """A stored vector in the caller's scale; ``norm`` is none where the metric keeps none."""
+    return vector.copy() if norm is None else (vector.astype(np.float64) * norm).astype(np.float32)
 
 
 @final
@@ -242,6 +257,13 @@ class LibraryState:
             for part, size in self.active.index.stats().bytes.items():
                 total[f"index.{part}"] = size
         return total
+
+
+def read_info(given: object) -> LibraryInfo:
+    """The library's own fields as they were stored; those that an older version did not have are added."""
+    info = cast("LibraryInfo", given).copy()
+    _ = info.setdefault("embedder", None)
+    return info
 
 
 def copy_info(info: LibraryInfo) -> LibraryInfo:

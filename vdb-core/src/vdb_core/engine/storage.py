@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, cast, final
 
 import numpy as np
 
+from vdb_core.engine.answers import ANSWERS
 from vdb_core.engine.blocks import Block
-from vdb_core.engine.opened_generation import id_pairs, open_generation
+from vdb_core.engine.opened_generation import id_pairs, missing_type_warning, open_generation
 from vdb_core.engine.operations import PutLibrary, RemoveLibrary, decode
 from vdb_core.engine.records import RecordFile
 from vdb_core.engine.recovery import Progress, gap_before
-from vdb_core.engine.state import LibraryState
+from vdb_core.engine.state import LibraryState, read_info
 from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed, StorageFull
 from vdb_core.persistence import MeasuredJournal, SnapshotParts
@@ -142,7 +143,7 @@ class Storage:
         """Ids of the libraries that have a snapshot or journal entries."""
         found = set(self._store.libraries()) if self._store is not None else set()
         if self._journal is not None:
-            found.update(self._journal.libraries())
+            found.update(one for one in self._journal.libraries() if one != ANSWERS)
         return sorted(found)
 
     def load(self, library_id: str) -> LibraryState | None:
@@ -189,7 +190,7 @@ class Storage:
                 state, damaged, problem = None, [], None
                 continue
             if isinstance(operation, PutLibrary) and operation.created:
-                state = LibraryState(info=operation.info)
+                state = self.fresh(operation.info)
             elif problem is not None:
                 continue
             elif state is None:
@@ -211,6 +212,12 @@ class Storage:
             raise problem
         return state, damaged
 
+    def fresh(self, info: LibraryInfo) -> LibraryState:
+        """The state of a library that begins; it says where its index type is not installed (it was imported so)."""
+        name = info["index_type"]
+        known = name in self._plugins.index_types
+        return LibraryState(info=info, warnings=() if known else (missing_type_warning(name),))
+
     def _load_snapshot(self, library_id: str) -> tuple[LibraryState | None, list[_Damaged]]:
         """Open the newest sound generation; and tell of the newer ones, which are left where they are."""
         if self._store is None:
@@ -224,7 +231,7 @@ class Storage:
                 reason = str(error)
                 _log.error("snapshot %d of library %r is damaged: %s", generation, library_id, reason)
                 header = self._store.header(library_id, generation)
-                info = cast("LibraryInfo", header["library"])
+                info = read_info(header["library"])
                 damaged.append(_Damaged(generation=generation, reason=reason, info=info))
                 continue
             state.generation = max(generations)

@@ -214,7 +214,12 @@ class MeasuredJournal(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into embeddings."""
+    """Turns texts into embeddings. Called by several threads at once.
+
+    One that does not read long texts to their end may say so: ``unread(texts)`` returns how many characters at the end
+    of each text it leaves out, 0 where none, and those who wrote the text are told. An embedder without that method
+    reads everything.
+    """
 
     @property
     def name(self) -> str:
@@ -227,5 +232,8 @@ class Embedder(Protocol):
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts: float32 ``[len(texts), dimension]``."""
+        """Embed texts, of which there is at least one: float32 ``[len(texts), dimension]``, finite.
+
+        May raise ``ValidationFailed`` for a text that it cannot embed.
+        """
         ...

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["DirectoryLock", "lock_directory"]
+__all__ = ["DirectoryLock", "lock_directory", "lock_for_reading"]
 
 _NAME: Final = "_lock"
 _TEXT_BYTES: Final = 512
@@ -119,6 +119,30 @@ def lock_directory(path: Path) -> DirectoryLock:
             # A full disk must not keep anybody from reading: the text is a courtesy.
             with suppress(OSError):
                 _write_holder(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return DirectoryLock(path, descriptor)
+
+
+def lock_for_reading(path: Path) -> DirectoryLock | None:
+    """Lock a directory without writing to it; none where it has no lock file, so that nobody ever locked it.
+
+    Raises:
+        DataDirectoryLocked: an engine holds it; the message says who.
+        StorageFailed: the lock file cannot be opened.
+    """
+    with told(f"lock the data directory {path}"):
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            descriptor = os.open(path / _NAME, flags)
+        except FileNotFoundError:
+            return None
+        try:
+            if not _take(descriptor):
+                raise DataDirectoryLocked(
+                    f"The data directory {path} is in use by {_holder(descriptor)}. Stop that one first."
+                )
         except BaseException:
             os.close(descriptor)
             raise

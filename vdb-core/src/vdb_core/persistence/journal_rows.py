@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RawEntry", "check", "insert", "last_position", "library_state", "read_slice"]
+__all__ = ["RawEntry", "check", "insert", "last_position", "library_state", "read_entry", "read_slice"]
 
 _SLICE_BYTES: Final = 8 << 20
 _SLICE_ROWS: Final = 256
@@ -41,6 +41,9 @@ _INSERT: Final = """INSERT INTO entries
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SELECT: Final = """SELECT position, previous, checksum, "rows", dimension, operation_parts, vectors_parts,
     operation, vectors FROM entries WHERE library_id = ? AND position > ? ORDER BY position"""
+
+_SELECT_ONE: Final = """SELECT library_id, position, previous, checksum, "rows", dimension, operation_parts,
+    vectors_parts, operation, vectors FROM entries WHERE position = ?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +149,17 @@ def read_slice(
     if complete and (last > floor or (found and state is None)):
         raise damaged(path, f"entry {last} of library {library_id!r}, its last, is gone")
     return found, complete
+
+
+def read_entry(connection: sqlite3.Connection, path: Path, position: int) -> tuple[str, RawEntry] | None:
+    """Read the entry at a position, unchecked, and whose it says it is; none where there is none.
+
+    Raises:
+        StorageFailed: parts of it are gone; ``path`` names the file.
+        sqlite3.Error: the file cannot be read there.
+    """
+    row: tuple[object, ...] | None = connection.execute(_SELECT_ONE, (position,)).fetchone()
+    return None if row is None else (str(row[0]), _raw(connection, path, row[1:]))
 
 
 def _raw(connection: sqlite3.Connection, path: Path, row: tuple[object, ...]) -> RawEntry:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["FORMAT_VERSION", "damaged", "open_database", "pragma", "sqlite_told", "translate"]
+__all__ = [
+    "FORMAT_VERSION",
+    "check_format",
+    "damaged",
+    "open_database",
+    "pragma",
+    "sqlite_told",
+    "translate",
+    "write_schema",
+]
 
 FORMAT_VERSION: Final = 1
 """Kept in ``user_version``. This code writes this one and reads it and every older one."""
@@ -162,7 +171,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
     _ = pragma(connection, "locking_mode=EXCLUSIVE")
-    _check_format(connection, path)
+    check_format(connection, path)
     mode = pragma(connection, "journal_mode=WAL")
     if mode != "wal":
         raise StorageFailed(f"SQLite cannot keep a write-ahead log for {path}: it chose the mode {mode!r}.")
@@ -180,7 +189,13 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     _ = connection.execute("COMMIT")
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is no journal, or one that a newer version wrote.
+
+    Raises:
+        StorageFailed: it is something else.
+        FormatUnsupported: a newer version wrote it.
+    """
     application, version = pragma(connection, "application_id"), pragma(connection, "user_version")
     if application != _APPLICATION_ID:
         raise damaged(path, f"its application id is {application}; expected {_APPLICATION_ID}")
@@ -199,6 +214,18 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def write_schema(connection: sqlite3.Connection) -> None:
+    """Make an empty journal of a new file."""
+    _ = pragma(connection, f"page_size={_PAGE_BYTES}")
+    _ = pragma(connection, "auto_vacuum=INCREMENTAL")
+    _ = connection.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        _ = connection.execute(statement)
+    _ = pragma(connection, f"application_id={_APPLICATION_ID}")
+    _ = pragma(connection, f"user_version={FORMAT_VERSION}")
+    _ = connection.execute("COMMIT")
+
+
 def _create(path: Path) -> None:
     """Make a complete empty journal under another name first: a half-made one must not look like a damaged one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,14 +235,7 @@ def _create(path: Path) -> None:
     with sqlite_told(path, "create the journal"):
         connection = sqlite3.connect(fresh, isolation_level=None)
         try:
-            _ = pragma(connection, f"page_size={_PAGE_BYTES}")
-            _ = pragma(connection, "auto_vacuum=INCREMENTAL")
-            _ = connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                _ = connection.execute(statement)
-            _ = pragma(connection, f"application_id={_APPLICATION_ID}")
-            _ = pragma(connection, f"user_version={FORMAT_VERSION}")
-            _ = connection.execute("COMMIT")
+            write_schema(connection)
         finally:
             connection.close()
     disk = Disk()

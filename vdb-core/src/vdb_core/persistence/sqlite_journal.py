@@ -30,6 +30,7 @@ from vdb_core.errors import (
     StorageReadOnly,
     WriteUncertain,
 )
+from vdb_core.persistence.durable import Disk, told
 from vdb_core.persistence.journal_rows import check, insert, last_position, library_state, read_slice
 from vdb_core.persistence.sqlite_file import open_database, pragma, sqlite_told, translate
 from vdb_core.persistence.sqlite_tender import LogTender
@@ -158,6 +159,9 @@ class SqliteJournal:
                 raise StorageFull(
                     f"An earlier write to {self._path} found no room and cannot be undone yet. Try again."
                 )
+            # What was cut off must not come back either.
+            with told(f"empty the log of {self._path}"):
+                Disk().sync_path(self._path.with_name(f"{self._path.name}-wal"))
             self._unsettled = False
 
     # The log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vdb_core.engine.answers import KeptAnswer, Once
 from vdb_core.engine.jobs import Job
 from vdb_core.engine.memory import release_memory, return_memory_early
 from vdb_core.services.indexing import IndexingService
@@ -11,6 +12,7 @@ from vdb_core.services.opening import Services, open_services
 from vdb_core.services.queries import QueryService
 from vdb_core.services.results import DeleteResult, Export, Page, SearchAnswer, UpsertResult, WouldBlock
 from vdb_core.services.settings import DURABILITIES, Durability, EngineSettings, Limits
+from vdb_core.services.transfer import Imported, Kept
 
 __all__ = [
     "DURABILITIES",
@@ -18,11 +20,15 @@ __all__ = [
     "Durability",
     "EngineSettings",
     "Export",
+    "Imported",
     "IndexingService",
     "Job",
+    "Kept",
+    "KeptAnswer",
     "LibraryService",
     "Limits",
     "Measurements",
+    "Once",
     "Page",
     "QueryService",
     "SearchAnswer",

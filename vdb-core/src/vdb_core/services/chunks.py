@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, Remove, Upsert
 from vdb_core.engine.records import created_at_of, finish, parse, start
+from vdb_core.engine.state import embedding_of
 from vdb_core.errors import (
     AlreadyExists,
     ChunkNotFound,
@@ -44,6 +46,7 @@ from vdb_core.services.documents import DocumentOperations, chunk_ids_matching
 from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
 from vdb_core.services.results import DeleteResult, Page, UpsertResult
 from vdb_core.services.rows import Rows, prepare_rows
+from vdb_core.services.texts import choose_embedder, embedding_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,12 +66,24 @@ _DEFAULT: Final = -1
 
 def chunk_of(row: Row, *, embedding: bool = True) -> Chunk:
     """Make the entity of a row."""
-    record = parse(row.record)
+    return _chunk(row.record, row.embedding() if embedding else np.empty(0, dtype=np.float32))
+
+
+def _written(operation: Operation) -> Chunk:
+    """Make the entity of the one row that an upsert writes."""
+    if not isinstance(operation, Upsert):
+        raise TypeError("the last operation of a chunk's write is its upsert")
+    norm = None if operation.norms is None else float(operation.norms[0])
+    return _chunk(operation.records[0], embedding_of(operation.vectors[0], norm))
+
+
+def _chunk(stored: bytes, embedding: NDArray[np.float32]) -> Chunk:
+    record = parse(stored)
     return Chunk(
         id=record["id"],
         document_id=record["document_id"],
         text=record["text"],
-        embedding=row.embedding() if embedding else np.empty(0, dtype=np.float32),
+        embedding=embedding,
         metadata=record["metadata"],
         revision=record["revision"],
         created_at=to_datetime(parse_time(record["created_at"])),
@@ -87,9 +102,11 @@ class ChunkOperations(DocumentOperations):
         pointer: str,
         single: bool = False,
         vectors: NDArray[np.generic] | None = None,
+        embed: bool,
     ) -> Rows:
         entry = self._engine.entry(library_id)
-        info = cast("LibraryState", entry.state).info
+        state = cast("LibraryState", entry.state)
+        info = state.info
         return prepare_rows(
             rows,
             pointer=pointer,
@@ -98,11 +115,16 @@ class ChunkOperations(DocumentOperations):
             metric=info["metric"],
             dimension=info["dimension"],
             limits=self._engine.settings.limits,
-            embedder=self._engine.embedder,
+            embed=embedding_for(self._engine, state, embed=embed),
         )
 
-    def create_chunk(self, library_id: str, body: Mapping[str, object]) -> Future[Chunk]:
+    def create_chunk(
+        self, library_id: str, body: Mapping[str, object], *, embed: bool = True
+    ) -> Future[Chunk]:
         """Create a chunk: ``{id?, document_id?, text?, embedding? or embedding_b64?, metadata?}``.
+
+        Where ``embed`` is false and its text would have to be embedded, raises ``WouldBlock`` instead; so do the
+        other writes of texts.
 
         Raises:
             ValidationFailed: the body is not acceptable.
@@ -110,7 +132,7 @@ class ChunkOperations(DocumentOperations):
             AlreadyExists: (in the future) the id is taken.
             DocumentNotFound: (in the future) there is no such document.
         """
-        rows = self._prepare_rows(library_id, [body], pointer="", single=True)
+        rows = self._prepare_rows(library_id, [body], pointer="", single=True, embed=embed)
 
         def prepare(overlay: Overlay) -> Plan[Chunk]:
             chunk_id = rows.ids[0]
@@ -120,7 +142,7 @@ class ChunkOperations(DocumentOperations):
                     faults=[Fault("/id", "this id is taken")],
                 )
             operations = plan_upsert(overlay, rows, {}, create_documents=False)
-            return Plan(operations, lambda: self.get_chunk(library_id, chunk_id))
+            return Plan(operations, lambda: replace(_written(operations[-1]), warnings=rows.warnings))
 
         return self._engine.committer.submit(library_id, prepare, size=rows.nbytes)
 
@@ -133,6 +155,7 @@ class ChunkOperations(DocumentOperations):
         vectors: NDArray[np.generic] | None = None,
         pointer: str = "/chunks",
         max_rows: int | None = _DEFAULT,
+        embed: bool = True,
     ) -> Future[UpsertResult]:
         """Create or replace chunks, all of them or none.
 
@@ -143,6 +166,7 @@ class ChunkOperations(DocumentOperations):
             vectors: float32 or float16 ``[n, dim]`` in place of each row's embedding.
             pointer: where the rows are in the request.
             max_rows: how many there may be; none is no limit.
+            embed: false raises ``WouldBlock`` where there are texts to embed.
         """
         limit = self._engine.settings.limits.max_batch_rows if max_rows == _DEFAULT else max_rows
         if not isinstance(rows, (list, tuple)):
@@ -155,9 +179,9 @@ class ChunkOperations(DocumentOperations):
             kind = type(create_documents).__name__
             raise ValidationFailed.at("/create_documents", f"expected true or false; received {kind}")
         if not rows:
-            revision = cast("LibraryState", self._engine.entry(library_id).state).info["revision"]
-            return _done(UpsertResult(created=0, updated=0, ids=[], revision=revision))
-        ready = self._prepare_rows(library_id, rows, pointer=pointer, vectors=vectors)
+            _ = self._engine.entry(library_id)
+            return self._engine.committer.submit(library_id, _plan_nothing)
+        ready = self._prepare_rows(library_id, rows, pointer=pointer, vectors=vectors, embed=embed)
 
         def prepare(overlay: Overlay) -> Plan[UpsertResult]:
             old = overlay.records(ready.ids)
@@ -165,7 +189,11 @@ class ChunkOperations(DocumentOperations):
             operations = plan_upsert(overlay, ready, old, create_documents=create_documents)
             revision = overlay.info["revision"] + 1
             result = UpsertResult(
-                created=len(ready.ids) - updated, updated=updated, ids=ready.ids, revision=revision
+                created=len(ready.ids) - updated,
+                updated=updated,
+                ids=ready.ids,
+                revision=revision,
+                warnings=ready.warnings,
             )
             return Plan(operations, lambda: result)
 
@@ -230,14 +258,22 @@ class ChunkOperations(DocumentOperations):
         return Page(items=items, next_cursor=None)
 
     def patch_chunk(
-        self, library_id: str, chunk_id: str, body: Mapping[str, object], *, if_match: int | None = None
+        self,
+        library_id: str,
+        chunk_id: str,
+        body: Mapping[str, object],
+        *,
+        if_match: int | None = None,
+        embed: bool = True,
     ) -> Future[Chunk]:
         """Change a chunk by a JSON merge patch: ``{document_id?, text?, embedding? or embedding_b64?, metadata?}``.
 
-        ``null`` takes a text or a document away; an embedding can be replaced, not taken away.
+        ``null`` takes a text or a document away; an embedding can be replaced, not taken away. Where the library has
+        an embedder, another text gets an embedding of it unless the patch brings one.
         """
         body = object_of(body)
-        info = cast("LibraryState", self._engine.entry(library_id).state).info
+        state = cast("LibraryState", self._engine.entry(library_id).state)
+        info = state.info
         limits = self._engine.settings.limits
         faults = known_fields(body, _PATCHABLE, "")
         if body.get("document_id") is not None:
@@ -253,9 +289,11 @@ class ChunkOperations(DocumentOperations):
             if name in body and body[name] is None
         )
         raise_faults(faults)
-        ready = None
-        if "embedding" in body or "embedding_b64" in body:
-            given = {name: body[name] for name in ("embedding", "embedding_b64") if name in body}
+        ready: Rows | None = None
+        given = {name: body[name] for name in ("embedding", "embedding_b64") if name in body}
+        if not given and body.get("text") is not None and info["embedder"] is not None:
+            given = {"text": body["text"]}
+        if given:
             ready = prepare_rows(
                 [{"id": chunk_id, **given}],
                 pointer="",
@@ -264,7 +302,7 @@ class ChunkOperations(DocumentOperations):
                 metric=info["metric"],
                 dimension=info["dimension"],
                 limits=limits,
-                embedder=self._engine.embedder,
+                embed=embedding_for(self._engine, state, embed=embed),
             )
 
         def prepare(overlay: Overlay) -> Plan[Chunk]:
@@ -298,8 +336,10 @@ class ChunkOperations(DocumentOperations):
             )
             fresh = finish(head, revision, record["created_at"].encode(), now.encode())
             stored, length = old.vector, old.norm
-            if ready is not None:
+            # A text that is the same keeps its embedding, which may be one that its owner gave.
+            if ready is not None and (ready.embedder is None or body["text"] != record["text"]):
                 _check_form(overlay.info, ready)
+                _ = choose_embedder(overlay, ready.embedder, revision, now)
                 stored, length = ready.vectors[0], 1.0 if ready.norms is None else float(ready.norms[0])
             operation = Upsert(
                 revision=revision,
@@ -310,7 +350,8 @@ class ChunkOperations(DocumentOperations):
                 vectors=stored[np.newaxis, :],
                 norms=np.array([length]) if overlay.info["metric"] == "cosine" else None,
             )
-            return Plan([operation], lambda: self.get_chunk(library_id, chunk_id))
+            warnings = [] if ready is None else ready.warnings
+            return Plan([operation], lambda: replace(_written(operation), warnings=warnings))
 
         return self._engine.committer.submit(library_id, prepare)
 
@@ -411,7 +452,7 @@ def plan_upsert(
     _check_form(info, rows)
     revision = info["revision"] + 1
     now = format_time(now_us())
-    operations: list[Operation] = []
+    operations: list[Operation] = [*choose_embedder(overlay, rows.embedder, revision, now)]
     named = dict.fromkeys(one for one in rows.document_ids if one is not None)
     missing = [one for one in named if overlay.document(one) is None]
     if missing and not create_documents:
@@ -446,9 +487,6 @@ def plan_upsert(
     return operations
 
 
-def _done(result: UpsertResult) -> Future[UpsertResult]:
-    from concurrent.futures import Future
-
-    future: Future[UpsertResult] = Future()
-    future.set_result(result)
-    return future
+def _plan_nothing(overlay: Overlay) -> Plan[UpsertResult]:
+    result = UpsertResult(created=0, updated=0, ids=[], revision=overlay.info["revision"])
+    return Plan([], lambda: result)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final, cast, final
-
-import numpy as np
 
 from vdb_core.domain import (
     IndexChoice,
     Library,
-    check_id,
     check_library_id,
     format_time,
     merge_patch,
@@ -21,8 +19,7 @@ from vdb_core.domain import (
     to_datetime,
 )
 from vdb_core.engine.committer import Plan
-from vdb_core.engine.documents import document_record
-from vdb_core.engine.operations import PutDocuments, PutLibrary, RemoveLibrary
+from vdb_core.engine.operations import PutLibrary, RemoveLibrary
 from vdb_core.engine.overlay import NeedsPublishError
 from vdb_core.engine.state import LibraryInfo
 from vdb_core.errors import (
@@ -34,7 +31,7 @@ from vdb_core.errors import (
     ValidationFailed,
     VdbError,
 )
-from vdb_core.indexes import METRICS, bitmap
+from vdb_core.indexes import METRICS
 from vdb_core.plugins import validate_params
 from vdb_core.services.checks import (
     check_if_match,
@@ -44,31 +41,33 @@ from vdb_core.services.checks import (
     raise_faults,
     text_fault,
 )
-from vdb_core.services.chunks import ChunkOperations, plan_upsert
+from vdb_core.services.chunks import ChunkOperations
 from vdb_core.services.paging import check_limit, decode_cursor, encode_cursor
-from vdb_core.services.results import Export, Page
-from vdb_core.services.rows import prepare_rows
+from vdb_core.services.results import Page
+from vdb_core.services.texts import embedder_faults
+from vdb_core.services.transfer import DERIVED, PreparedImport, export_of, keep_stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
-    from vdb_core.engine.operations import Operation
     from vdb_core.engine.overlay import Overlay
-    from vdb_core.engine.state import LibraryState, View
+    from vdb_core.engine.state import LibraryState
     from vdb_core.indexes import Metric
+    from vdb_core.services.results import Export
+    from vdb_core.services.transfer import Imported
 
 __all__ = ["LibraryService"]
 
-_CREATE: Final = ("id", "name", "metric", "dimension", "index", "metadata")
+_CREATE: Final = ("id", "name", "metric", "dimension", "index", "metadata", "embedder")
 _MAX_NAME_BYTES: Final = 1_024
-_EXPORT_ROWS: Final = 1_024
 
 
 def library_of(state: LibraryState) -> Library:
     """Make the entity of a state. Call under the read lock, or on the committer's thread."""
-    info = state.info
+    return _library(state.info, documents=len(state.documents), chunks=state.live)
+
+
+def _library(info: LibraryInfo, *, documents: int = 0, chunks: int = 0) -> Library:
     return Library(
         id=info["id"],
         name=info["name"],
@@ -76,11 +75,12 @@ def library_of(state: LibraryState) -> Library:
         dimension=info["dimension"],
         index=IndexChoice(type=info["index_type"], params=dict(info["index_params"])),
         metadata=dict(info["metadata"]),
+        embedder=info["embedder"],
         revision=info["revision"],
         created_at=to_datetime(parse_time(info["created_at"])),
         updated_at=to_datetime(parse_time(info["updated_at"])),
-        documents=len(state.documents),
-        chunks=state.live,
+        documents=documents,
+        chunks=chunks,
     )
 
 
@@ -89,16 +89,20 @@ class LibraryService(ChunkOperations):
     """Libraries and what is in them. Reads answer at once; writes answer through a future, once they are durable."""
 
     def create(self, body: Mapping[str, object]) -> Future[Library]:
-        """Create a library: ``{id?, name, metric?=cosine, dimension?, index?={"type", "params"}, metadata?}``.
+        """Create a library: ``{id?, name, metric?=cosine, dimension?, index?={"type", "params"}, metadata?, embedder?}``.
+
+        An embedder that is named is opened, which may take long, and gives the library its dimension.
 
         Raises:
             ValidationFailed: the body is not acceptable.
             AlreadyExists: (in the future) the id is taken, without regard to case.
         """
         info = self._new_info(object_of(body))
-        return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info, []))
+        return self._engine.committer.submit(info["id"], lambda overlay: self._plan_create(overlay, info))
 
-    def _new_info(self, body: Mapping[str, object]) -> LibraryInfo:
+    def _new_info(
+        self, body: Mapping[str, object], *, known_index_type: bool = True, known_embedder: bool = True
+    ) -> LibraryInfo:
         faults = known_fields(body, _CREATE, "")
         library_id = body["id"] if "id" in body else new_id()
         faults.extend(check_library_id(library_id, "/id"))
@@ -131,8 +135,19 @@ class LibraryService(ChunkOperations):
             faults.extend(known_fields(index, ("type", "params"), "/index"))
             index_type = index.get("type", index_type)
             index_params = index.get("params", {})
-            faults.extend(self.index_faults(index_type, index_params, metric, "/index"))
+            here = isinstance(index_type, str) and index_type in self._engine.plugins.index_types
+            if known_index_type or here:
+                faults.extend(self.index_faults(index_type, index_params, metric, "/index"))
+            else:
+                faults.extend(_missing_index_faults(index_type, index_params))
+        embedder = body.get("embedder")
+        if embedder is not None:
+            faults.extend(text_fault(embedder, "/embedder", max_bytes=_MAX_NAME_BYTES))
         raise_faults(faults)
+        if isinstance(embedder, str) and known_embedder:
+            # What is imported has its embeddings: it is searchable by them where its embedder is not installed.
+            raise_faults(embedder_faults(self._engine, embedder, cast("int | None", dimension), "/embedder"))
+            dimension = self._engine.embedders.dimension(embedder)
         now = format_time(now_us())
         return LibraryInfo(
             id=cast("str", library_id),
@@ -142,6 +157,7 @@ class LibraryService(ChunkOperations):
             index_type=cast("str", index_type),
             index_params=dict(cast("Mapping[str, object]", index_params)),
             metadata=dict(cast("Mapping[str, object]", metadata)),
+            embedder=cast("str | None", embedder),
             revision=1,
             created_at=now,
             updated_at=now,
@@ -175,7 +191,7 @@ class LibraryService(ChunkOperations):
             return list(error.faults)
         return []
 
-    def _plan_create(self, overlay: Overlay, info: LibraryInfo, more: Sequence[Operation]) -> Plan[Library]:
+    def _plan_create(self, overlay: Overlay, info: LibraryInfo) -> Plan[Library]:
         if overlay.deleted:
             raise NeedsPublishError  # its id is free once the deletion is published
         if overlay.exists or self._engine.repository.taken(info["id"]):
@@ -183,7 +199,8 @@ class LibraryService(ChunkOperations):
                 f"A library with the id {info['id']!r} exists already (case makes no difference).",
                 faults=[Fault("/id", "this id is taken")],
             )
-        return Plan([PutLibrary(info=info, created=True), *more], lambda: self.get(info["id"]))
+        made = _library(info)
+        return Plan([PutLibrary(info=info, created=True)], lambda: made)
 
     def get(self, library_id: str) -> Library:
         """Read a library; raises ``LibraryNotFound``."""
@@ -210,20 +227,31 @@ class LibraryService(ChunkOperations):
     def patch(
         self, library_id: str, body: Mapping[str, object], *, if_match: int | None = None
     ) -> Future[Library]:
-        """Change a library by a JSON merge patch: ``{name?, metadata?}``."""
+        """Change a library by a JSON merge patch: ``{name?, metadata?, embedder?}``.
+
+        The embedder can be chosen where there is none, and changed as long as no row was written.
+        """
         body = object_of(body)
-        _ = self._engine.entry(library_id)
-        faults = known_fields(body, ("name", "metadata"), "")
+        info = cast("LibraryState", self._engine.entry(library_id).state).info
+        faults = known_fields(body, ("name", "metadata", "embedder"), "")
         if "name" in body:
             faults.extend(self._name_faults(body["name"]))
         patch = body.get("metadata", {})
         if not (patch is None or is_mapping(patch)):
             faults.append(Fault("/metadata", f"expected an object; received {type(patch).__name__}"))
+        dimension: int | None = None
+        embedder = body.get("embedder")
+        if embedder is not None and not isinstance(embedder, str):
+            faults.append(Fault("/embedder", f"expected a name; received {type(embedder).__name__}"))
         raise_faults(faults)
+        if isinstance(embedder, str) and embedder != info["embedder"]:
+            raise_faults(embedder_faults(self._engine, embedder, info["dimension"], "/embedder"))
+            dimension = self._engine.embedders.dimension(embedder)
 
         def prepare(overlay: Overlay) -> Plan[Library]:
             old = overlay.info
             check_if_match(if_match, old["revision"], f"Library {library_id!r}")
+            state = overlay.published
             # RFC 7396: null for the member removes it, which leaves the empty object.
             metadata = (
                 {} if patch is None else merge_patch(old["metadata"], cast("Mapping[str, object]", patch))
@@ -232,9 +260,14 @@ class LibraryService(ChunkOperations):
             info = old.copy()
             info["metadata"] = metadata
             info["name"] = cast("str", body.get("name", old["name"]))
+            if "embedder" in body and embedder != old["embedder"]:
+                raise_faults(_change_faults(overlay, dimension))
+                info["embedder"] = cast("str | None", embedder)
+                info["dimension"] = old["dimension"] or dimension
             info["revision"] = old["revision"] + 1
             info["updated_at"] = format_time(now_us())
-            return Plan([PutLibrary(info=info)], lambda: self.get(library_id))
+            made = _library(info, documents=len(state.documents), chunks=state.live)
+            return Plan([PutLibrary(info=info)], lambda: made)
 
         return self._engine.committer.submit(library_id, prepare)
 
@@ -288,7 +321,9 @@ class LibraryService(ChunkOperations):
         else:
             job = self._engine.jobs.get(building)
             job.cancel()
-            job.add_done_callback(submit)
+            # The write is to be remembered as whose it is, also by the thread that ends the build.
+            context = copy_context()
+            job.add_done_callback(lambda _: context.run(submit))
         return done
 
     def export(self, library_id: str) -> Export:
@@ -298,95 +333,53 @@ class LibraryService(ChunkOperations):
             state = entry.readable()
             view = state.view()
             library = library_of(state).to_json()
-        return Export(
-            library=library,
-            documents=iter(view.documents),
-            rows=view.live,
-            dimension=view.info["dimension"] or 0,
-            chunks=_records_of(view),
-            vectors=_vectors_of(view),
-        )
+        return export_of(view, library)
 
-    def import_library(
-        self,
-        library: Mapping[str, object],
-        documents: Sequence[Mapping[str, object]],
-        chunks: Sequence[Mapping[str, object]],
-        vectors: NDArray[np.generic],
-    ) -> Future[Library]:
+    def import_library(self, imported: Imported) -> Future[Library]:
         """Create a library with everything in it, as one write.
 
-        Args:
-            library: the body of ``create``; what only an export has (revision, times, counts) is left out of account.
-            documents: bodies of documents, likewise.
-            chunks: bodies of chunks without embeddings, likewise.
-            vectors: float32 or float16 ``[n, dim]``.
+        Raises:
+            ValidationFailed: something in it is not acceptable.
+            AlreadyExists: (in the future) the id is taken, without regard to case.
+            DocumentNotFound: (in the future) a chunk names a document that is not in it.
         """
-        info = self._new_info({key: library[key] for key in library if key not in _DERIVED})
-        faults: list[Fault] = []
-        now = info["created_at"]
-        records: dict[str, bytes] = {}
-        for at, document in enumerate(documents):
-            body = {key: document[key] for key in document if key not in _DERIVED}
-            problems = known_fields(body, ("id", "metadata"), f"/documents/{at}")
-            problems.extend(check_id(body.get("id"), f"/documents/{at}/id"))
-            metadata = body.get("metadata", {})
-            problems.extend(self._metadata_faults(metadata, f"/documents/{at}/metadata"))
-            if not problems:
-                one = cast("str", body["id"])
-                if one in records:
-                    problems.append(Fault(f"/documents/{at}/id", f"duplicate id {one!r}"))
-                records[one] = document_record(
-                    one, cast("Mapping[str, object]", metadata), revision=1, created_at=now, updated_at=now
-                )
-            faults.extend(problems)
-        raise_faults(faults)
-        rows = None
-        if chunks or len(vectors):
-            rows = prepare_rows(
-                [{key: chunk[key] for key in chunk if key not in _DERIVED} for chunk in chunks],
-                pointer="/chunks",
-                vectors=vectors,
-                metric=info["metric"],
-                dimension=info["dimension"],
-                limits=self._engine.settings.limits,
-                embedder=self._engine.embedder,
-            )
+        library = {key: imported.library[key] for key in imported.library if key not in DERIVED}
+        info = self._new_info(library, known_index_type=imported.kept is None, known_embedder=False)
+        if imported.kept is not None:
+            keep_stamps(info, imported.library)
+        ready = PreparedImport(
+            imported, info, limits=self._engine.settings.limits, metadata_faults=self._metadata_faults
+        )
 
         def prepare(overlay: Overlay) -> Plan[Library]:
-            more: list[Operation] = []
-            plan = self._plan_create(overlay, info, more)
+            plan = self._plan_create(overlay, info)
             fresh = type(overlay)(info["id"], None)
-            fresh.add(PutLibrary(info=info, created=True))
-            if records:
-                put = PutDocuments(revision=1, time=now, ids=list(records), records=list(records.values()))
-                fresh.add(put)
-                more.append(put)
-            if rows is not None:
-                more.extend(plan_upsert(fresh, rows, {}, create_documents=False))
-            return Plan([*plan.operations, *more], plan.answer)
+            more = ready.operations(fresh)
+            made = _library(fresh.info, documents=len(imported.documents), chunks=len(imported.chunks))
+            return Plan([*plan.operations, *more], lambda: made)
 
-        return self._engine.committer.submit(info["id"], prepare, size=0 if rows is None else rows.nbytes)
+        return self._engine.committer.submit(info["id"], prepare, size=ready.nbytes)
 
 
-_DERIVED: Final = frozenset({"revision", "created_at", "updated_at", "documents", "chunks"})
+def _missing_index_faults(index_type: object, params: object) -> list[Fault]:
+    """What is wrong with the index of an exported library whose type is not installed here: it is kept all the same."""
+    faults = text_fault(index_type, "/index/type", max_bytes=_MAX_NAME_BYTES)
+    if not is_mapping(params):
+        faults.append(Fault("/index/params", f"expected an object; received {type(params).__name__}"))
+    return faults
 
 
-def _records_of(view: View) -> Iterator[bytes]:
-    for part in view.parts:
-        for slot in bitmap.to_slots(part.alive).tolist():
-            yield part.block.records[slot]
-
-
-def _vectors_of(view: View) -> Iterator[NDArray[np.float32]]:
-    for part in view.parts:
-        slots = bitmap.to_slots(part.alive)
-        for begin in range(0, len(slots), _EXPORT_ROWS):
-            some = slots[begin : begin + _EXPORT_ROWS]
-            rows = part.block.vectors[some]
-            norms = part.block.norms
-            yield (
-                rows
-                if norms is None
-                else (rows.astype(np.float64) * norms[some, np.newaxis]).astype(np.float32)
+def _change_faults(overlay: Overlay, dimension: int | None) -> list[Fault]:
+    """Why a library cannot have another embedder now."""
+    old = overlay.info
+    if old["embedder"] is not None and overlay.next_id > 1:
+        return [
+            Fault(
+                "/embedder",
+                f"the library's embeddings are those of {old['embedder']!r}, and two embedders make numbers that cannot "
+                "be compared; make a new library for another one",
             )
+        ]
+    if dimension is not None and old["dimension"] not in (None, dimension):
+        return [Fault("/embedder", f"it makes {dimension} numbers, and the library has {old['dimension']}")]
+    return []

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from vdb_core.engine.answers import AnswerTable
     from vdb_core.services.settings import EngineSettings
 
 __all__ = ["Services", "open_services"]
@@ -44,6 +45,11 @@ class Services:
     def read_only(self) -> bool:
         """Whether writes are refused since a failure of the storage."""
         return self._engine.trouble.reason is not None
+
+    @property
+    def answers(self) -> AnswerTable:
+        """Answers to writes that may be repeated."""
+        return self._engine.answers
 
     def health(self) -> dict[str, object]:
         """Whether it serves, and what an operator should look at."""

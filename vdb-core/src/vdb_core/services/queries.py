@@ -10,14 +10,16 @@ import numpy as np
 
 from vdb_core.domain import check_matrix
 from vdb_core.engine.costs import Stopwatch
+from vdb_core.engine.embedders import Embedded
 from vdb_core.engine.search import Plan, Request, find, is_filter_known, plan
 from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
 from vdb_core.filters import parse_filter
-from vdb_core.services.checks import known_fields, object_of, raise_faults
+from vdb_core.services.checks import is_mapping, known_fields, object_of, raise_faults, text_fault
 from vdb_core.services.hits import hits_of, read_records
 from vdb_core.services.known_params import KnownParams
 from vdb_core.services.results import SearchAnswer, WouldBlock
 from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
+from vdb_core.services.texts import embedding_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from vdb_core.engine.state import LibraryState
     from vdb_core.filters import Filter
     from vdb_core.repository import Entry
+    from vdb_core.services.texts import Embed
 
 __all__ = ["QUERY_FIELDS", "QueryService"]
 
@@ -69,6 +72,7 @@ class _Query:
     include: tuple[str, ...]
     min_score: float | None
     explain: bool
+    warnings: list[str]
 
 
 @final
@@ -88,13 +92,16 @@ class QueryService:
             wait: false raises ``WouldBlock`` instead of waiting for a lock or computing for long.
         """
         entry = self._entry(library_id, wait=wait)
-        if not wait and "text" in query:
-            raise WouldBlock("Embedding a text takes long.")
-        parsed = self._parse(entry, query, "")
+        parsed = self._parse(entry, query, "", self._embedding_for(entry, embed=wait))
         return self._answer(entry, parsed.vector, parsed, wait=wait, threads=1)[0]
 
-    def search_batch(self, library_id: str, queries: Sequence[Mapping[str, object]]) -> list[SearchAnswer]:
-        """Answer several queries, each with its own k, filter and parameters, in one consistent state each."""
+    def search_batch(
+        self, library_id: str, queries: Sequence[Mapping[str, object]], *, embed: bool = True
+    ) -> list[SearchAnswer]:
+        """Answer several queries, each with its own k, filter and parameters, in one consistent state each.
+
+        Where ``embed`` is false and there are texts to embed, raises ``WouldBlock`` instead.
+        """
         limit = self._engine.settings.limits.max_batch_rows
         if not isinstance(queries, (list, tuple)):
             raise ValidationFailed.at(
@@ -107,9 +114,10 @@ class QueryService:
         entry = self._entry(library_id, wait=True)
         parsed: list[_Query] = []
         faults: list[Fault] = []
+        together = self._embedded_together(entry, queries, embed=embed)
         for at, query in enumerate(queries):
             try:
-                parsed.append(self._parse(entry, query, f"/queries/{at}"))
+                parsed.append(self._parse(entry, query, f"/queries/{at}", together))
             except ValidationFailed as error:
                 faults.extend(error.faults)
         raise_faults(faults)
@@ -123,6 +131,7 @@ class QueryService:
                 one.min_score,
                 one.explain,
                 one.vector.shape[1],
+                tuple(one.warnings),
             )
             groups.setdefault(key, []).append(at)
         answers: dict[int, SearchAnswer] = {}
@@ -178,7 +187,7 @@ class QueryService:
             )
         )
         vectors = stored_form(np.ascontiguousarray(matrix, dtype=np.float32), info["metric"])[0]
-        query = self._options(entry, rest, "", vectors, [])
+        query = self._options(entry, rest, "", vectors, [], [])
         return self._answer(entry, vectors, query, wait=True, threads=self._engine.search_threads)
 
     def _entry(self, library_id: str, *, wait: bool) -> Entry:
@@ -187,24 +196,56 @@ class QueryService:
             raise WouldBlock("The library has to be read from disk first.")
         return repository.get(library_id)
 
-    def _parse(self, entry: Entry, query: object, pointer: str) -> _Query:
+    def _embedding_for(self, entry: Entry, *, embed: bool = True) -> Embed:
+        return embedding_for(self._engine, cast("LibraryState", entry.state), embed=embed)
+
+    def _embedded_together(self, entry: Entry, queries: Sequence[object], *, embed: bool) -> Embed:
+        """Embed the texts of all queries at once; what comes back hands them out one by one, faults included."""
+        one_by_one = self._embedding_for(entry, embed=embed)
+        limits = self._engine.settings.limits
+        texts: dict[str, int] = {}
+        for query in queries:
+            text = query.get("text") if is_mapping(query) else None
+            if (
+                isinstance(text, str)
+                and text.strip()
+                and not text_fault(text, "", max_bytes=limits.max_text_bytes)
+            ):
+                texts.setdefault(text, len(texts))
+        if len(texts) < 2:
+            return one_by_one
+        try:
+            made = one_by_one(list(texts))
+        except ValidationFailed:
+            # Each query is told of it in its place.
+            return one_by_one
+
+        def known(asked: Sequence[str]) -> Embedded:
+            at = texts[asked[0]]
+            unread = {0: made.unread[at]} if at in made.unread else {}
+            return Embedded(name=made.name, matrix=made.matrix[at : at + 1], unread=unread)
+
+        return known
+
+    def _parse(self, entry: Entry, query: object, pointer: str, embed: Embed) -> _Query:
         """Check a query; raises ``ValidationFailed`` with every fault of it."""
         body = object_of(query, pointer)
         info = cast("LibraryState", entry.state).info
         faults: list[Fault] = []
+        warnings: list[str] = []
         vector = np.empty((0, 0), dtype=np.float32)
         try:
-            vector = prepare_query(
+            vector, warnings = prepare_query(
                 body,
                 pointer=pointer,
                 metric=info["metric"],
                 dimension=info["dimension"],
                 limits=self._engine.settings.limits,
-                embedder=self._engine.embedder,
+                embed=embed,
             )
         except ValidationFailed as error:
             faults.extend(error.faults)
-        return self._options(entry, body, pointer, vector, faults)
+        return self._options(entry, body, pointer, vector, faults, warnings)
 
     def _options(
         self,
@@ -213,6 +254,7 @@ class QueryService:
         pointer: str,
         vector: NDArray[np.float32],
         faults: list[Fault],
+        warnings: list[str],
     ) -> _Query:
         """Check everything but the vector; raises with these faults and those that were found before."""
         limits = self._engine.settings.limits
@@ -262,6 +304,7 @@ class QueryService:
             include=include,
             min_score=cast("float | None", min_score),
             explain=explain is True,
+            warnings=warnings,
         )
 
     def _params(
@@ -349,7 +392,7 @@ class QueryService:
             "type": active.type.name if active is not None else self._serving(state),
             "exact": found.exact,
         }
-        warnings = [*state.warnings, *found.warnings]
+        warnings = [*state.warnings, *found.warnings, *query.warnings]
         explain: dict[str, object] | None = None
         if query.explain:
             explain = {

@@ -47,10 +47,18 @@ class UpsertResult:
     updated: int
     ids: list[str]
     revision: int
+    warnings: list[str] = field(default_factory=list)
+    """Such as a text that is longer than its embedder reads."""
 
     def to_json(self) -> dict[str, object]:
         """The result in the form of the REST API."""
-        return {"created": self.created, "updated": self.updated, "ids": self.ids, "revision": self.revision}
+        return {
+            "created": self.created,
+            "updated": self.updated,
+            "ids": self.ids,
+            "revision": self.revision,
+            "warnings": self.warnings,
+        }
 
 
 @final
@@ -109,4 +117,8 @@ class Export:
     chunks: Iterator[bytes]
     """JSON text of each chunk, without its embedding."""
     vectors: Iterator[NDArray[np.float32]]
-    """float32 ``[m, dim]`` in the caller's scale, in the order of the chunks; ``rows`` in all."""
+    """float32 ``[m, dim]`` as stored (unit rows under cosine), in the order of the chunks; ``rows`` in all."""
+    norms: Iterator[NDArray[np.float64]] | None
+    """float64 ``[m]``, under cosine: the length of each row."""
+    row_ids: Iterator[NDArray[np.int64]]
+    """int64 ``[m]``, rising: where each chunk stands in lists."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast, final
 
 import numpy as np
@@ -26,11 +26,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vdb_core.engine.embedders import Embedded
     from vdb_core.indexes import Metric
-    from vdb_core.persistence import Embedder
     from vdb_core.services.settings import Limits
+    from vdb_core.services.texts import Embed
 
-__all__ = ["CHUNK_FIELDS", "FLOAT_TYPES", "Rows", "prepare_query", "prepare_rows", "stored_form"]
+__all__ = [
+    "CHUNK_FIELDS",
+    "FLOAT_TYPES",
+    "Rows",
+    "prepare_query",
+    "prepare_rows",
+    "query_text",
+    "stored_form",
+]
 
 CHUNK_FIELDS: Final = ("id", "document_id", "text", "embedding", "embedding_b64", "metadata")
 FLOAT_TYPES: Final = ("<f4", "<f2")
@@ -52,6 +61,9 @@ class Rows:
     vectors: NDArray[np.float32]
     norms: NDArray[np.float64] | None
     pointers: Callable[[int], str]
+    embedder: str | None = None
+    """What made some of the vectors of their texts; none where all of them were given."""
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def nbytes(self) -> int:
@@ -77,7 +89,7 @@ def prepare_rows(
     metric: Metric,
     dimension: int | None,
     limits: Limits,
-    embedder: Callable[[], Embedder],
+    embed: Embed,
 ) -> Rows:
     """Validate rows and bring them into the form in which they are stored.
 
@@ -89,7 +101,7 @@ def prepare_rows(
         metric: of the library.
         dimension: of the library, none where its first embedding decides.
         limits: what is accepted.
-        embedder: opens the embedder for texts without embeddings; raises ``ValidationFailed`` where there is none.
+        embed: makes embeddings of texts that have none; raises ``ValidationFailed`` where nothing can.
 
     Raises:
         ValidationFailed: with every fault.
@@ -117,14 +129,24 @@ def prepare_rows(
         packed = "embedding_b64" in cast("Mapping[str, object]", rows[row])
         return f"{at(row)}/embedding_b64" if packed else f"{at(row)}/embedding"
 
-    matrix = _matrix(embeddings, texts, vectors, at, vector_at, faults, dimension, limits, embedder)
+    embedded, warnings = _embed_missing(given, at, embed) if vectors is None else (None, [])
+    matrix = _matrix(embeddings, vectors, vector_at, faults, dimension, limits)
     if matrix is not None:
         faults.extend(check_matrix(matrix, dimension=dimension, metric=metric, pointers=vector_at))
     if faults or matrix is None:
         raise ValidationFailed.of(faults)
     unit, norms = stored_form(np.asarray(matrix, dtype=np.float32), metric)
     heads = list(map(start, ids, given.document_ids, texts, given.metadatas))
-    return Rows(ids=ids, document_ids=given.document_ids, heads=heads, vectors=unit, norms=norms, pointers=at)
+    return Rows(
+        ids=ids,
+        document_ids=given.document_ids,
+        heads=heads,
+        vectors=unit,
+        norms=norms,
+        pointers=at,
+        embedder=None if embedded is None else embedded.name,
+        warnings=warnings,
+    )
 
 
 @final
@@ -208,16 +230,38 @@ def _check_unique(ids: list[str], at: Callable[[int], str], faults: list[Fault])
             faults.append(Fault(f"{at(number)}/id", f"duplicate id {one!r}; row {first[one]} has it already"))
 
 
+def _embed_missing(
+    given: _Given, at: Callable[[int], str], embed: Embed
+) -> tuple[Embedded | None, list[str]]:
+    """Embed the texts of rows that bring no embedding; tells of texts that were not read to their end."""
+    missing = [number for number, one in enumerate(given.embeddings) if one is None]
+    if not missing or given.faults:
+        return None, []
+    blank = [number for number in missing if not (given.texts[number] or "").strip()]
+    if blank:
+        given.faults.extend(
+            Fault(at(number), "expected embedding, embedding_b64 or a text that is not blank")
+            for number in blank
+        )
+        return None, []
+    texts = [cast("str", given.texts[number]) for number in missing]
+    try:
+        made = embed(texts)
+    except ValidationFailed as error:
+        given.faults.extend(Fault(f"{at(number)}/embedding", error.faults[0].detail) for number in missing)
+        return None, []
+    for number, row in zip(missing, made.matrix, strict=True):
+        given.embeddings[number] = row
+    return made, made.warnings(lambda number: f"{at(missing[number])}/text", texts)
+
+
 def _matrix(
     embeddings: list[object],
-    texts: list[str | None],
     vectors: NDArray[np.generic] | None,
-    at: Callable[[int], str],
     vector_at: Callable[[int], str],
     faults: list[Fault],
     dimension: int | None,
     limits: Limits,
-    embedder: Callable[[], Embedder],
 ) -> NDArray[np.floating] | None:
     """The rows' vectors, float32 or float16 ``[n, dim]``, or none where a fault was found."""
     if vectors is not None:
@@ -234,19 +278,6 @@ def _matrix(
             )
             raise ValidationFailed.at("/vectors", detail)
         return cast("NDArray[np.floating]", vectors)
-    missing = [number for number, one in enumerate(embeddings) if one is None]
-    if missing and not faults:
-        blank = [number for number in missing if not texts[number]]
-        if blank:
-            faults.extend(Fault(at(number), "expected embedding, embedding_b64 or text") for number in blank)
-        else:
-            try:
-                made = embedder().embed([cast("str", texts[number]) for number in missing])
-            except ValidationFailed as error:
-                faults.extend(Fault(f"{at(number)}/embedding", error.faults[0].detail) for number in missing)
-            else:
-                for number, row in zip(missing, made, strict=True):
-                    embeddings[number] = row
     if any(one is None for one in embeddings):
         return None
     matrix, problems = to_matrix(
@@ -263,14 +294,14 @@ def prepare_query(
     metric: Metric,
     dimension: int | None,
     limits: Limits,
-    embedder: Callable[[], Embedder],
-) -> NDArray[np.float32]:
-    """The query's vector as rows are stored, float32 ``[1, dim]``; raises ``ValidationFailed``."""
+    embed: Embed,
+) -> tuple[NDArray[np.float32], list[str]]:
+    """The query's vector as rows are stored, float32 ``[1, dim]``, and warnings; raises ``ValidationFailed``."""
     embedding = query.get("embedding")
     if embedding is not None and dimension is not None and not _ELSEWHERE & query.keys():
         plain = plain_row(embedding, dimension)
         if plain is not None:
-            return stored_form(plain, metric)[0]
+            return stored_form(plain, metric)[0], []
     given = [name for name in ("embedding", "embedding_b64", "text") if query.get(name) is not None]
     if len(given) != 1:
         raise ValidationFailed.at(
@@ -280,18 +311,21 @@ def prepare_query(
     name = given[0]
     value = query[name]
     where = f"{pointer}/{name}"
+    warnings: list[str] = []
     if name == "text":
-        raise_faults(text_fault(value, where, max_bytes=limits.max_text_bytes))
+        text = query_text(value, where, limits)
         try:
-            row: object = embedder().embed([cast("str", value)])[0]
+            made = embed([text])
         except ValidationFailed as error:
             raise ValidationFailed.at(where, error.faults[0].detail) from error
+        row: object = made.matrix[0]
+        warnings = made.warnings(lambda _: where, [text])
     elif name == "embedding_b64":
         row, faults = embedding_from_b64(value, where)
         raise_faults(faults)
         plain = None if dimension is None else plain_row(row, dimension)
         if plain is not None:
-            return stored_form(plain, metric)[0]
+            return stored_form(plain, metric)[0], []
     else:
         row = value
     matrix, faults = to_matrix(
@@ -301,4 +335,13 @@ def prepare_query(
     if matrix is None:
         raise ValidationFailed.at(where, "expected a list of numbers")
     raise_faults(check_matrix(matrix, dimension=dimension, metric=metric, pointers=lambda _: where))
-    return stored_form(matrix, metric)[0]
+    return stored_form(matrix, metric)[0], warnings
+
+
+def query_text(value: object, pointer: str, limits: Limits) -> str:
+    """The text that a query looks for; raises ``ValidationFailed`` where it is none, or blank."""
+    raise_faults(text_fault(value, pointer, max_bytes=limits.max_text_bytes))
+    text = cast("str", value)
+    if not text.strip():
+        raise ValidationFailed.at(pointer, "expected a text to look for; received a blank one")
+    return text

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["DURABILITIES", "Durability", "EngineSettings", "Limits"]
@@ -78,13 +79,25 @@ class EngineSettings:
     everything is written, however long that takes."""
 
     embedder: str | None = None
-    """Name of the embedder that turns texts into embeddings; none refuses texts without embeddings."""
+    """Name of the embedder of libraries that chose none; none means the one that is installed, where it is one."""
+
+    embedder_params: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Settings of embedders, by name."""
 
     build_threads: int | None = None
     """Threads that a build may use; none: all cores but one, and at least one."""
 
     search_threads: int | None = None
     """Threads that a batch search may use; none: all cores. A single query uses one."""
+
+    idempotency_lifetime_s: float = 86_400.0
+    """Seconds for which the answer to a write with an idempotency key is remembered, where there is room."""
+
+    idempotency_max_keys: int = 10_000
+    """Answers that are remembered; the oldest go first."""
+
+    idempotency_max_bytes: int = 16 << 20
+    """Bytes that remembered answers may take, in memory and in the journal; the newest is kept whatever its size."""
 
     seed: int = 0
     """Seed of every build."""

@@ -70,6 +70,7 @@ class AsyncClient:
         dimension: int | None = None,
         index: IndexLike = "brute",
         metadata: Mapping[str, object] | None = None,
+        embedder: str | None = None,
         exist_ok: bool = False,
     ) -> AsyncLibraryHandle:
         """Create a library.
@@ -81,10 +82,12 @@ class AsyncClient:
             dimension: Length of its embeddings; ``None`` lets the first one fix it.
             index: Name of an index type, or an `IndexSpec` with parameters.
             metadata: Whatever you want to keep with it.
+            embedder: Name of an installed embedder, which makes embeddings of texts. Without one, the first texts
+                that are written choose the server's.
             exist_ok: Take the library that has this id already. Needs ``id``.
 
         Raises:
-            ConflictError: The id is taken; with ``exist_ok``, by one of another metric or dimension.
+            ConflictError: The id is taken; with ``exist_ok``, by one of another metric, dimension or embedder.
             ValidationError: Something the server does not accept, such as an unknown index type.
 
         >>> import vdb_sdk
@@ -100,7 +103,13 @@ class AsyncClient:
             msg = "create_library: exist_ok needs an id: several libraries may have the same name."
             raise InvalidArgument(msg)
         request = _requests.create_library(
-            name=name, library_id=id, metric=metric, dimension=dimension, index=index, metadata=metadata
+            name=name,
+            library_id=id,
+            metric=metric,
+            dimension=dimension,
+            index=index,
+            metadata=metadata,
+            embedder=embedder,
         )
         try:
             library = await self._session.call(request, _responses.library)
@@ -108,11 +117,11 @@ class AsyncClient:
             if not exist_ok or id is None or error.code != "already_exists":
                 raise
             library = await self.library(id).info()
-            if library.metric != metric or dimension not in {None, library.dimension}:
-                there = f"metric={library.metric!r}, dimension={library.dimension}"
-                error.add_note(
-                    f"It is there with {there}; asked for: metric={metric!r}, dimension={dimension}."
-                )
+            there = (library.metric, library.dimension, library.embedder)
+            asked = (metric, dimension, embedder)
+            if any(want not in {None, have} for want, have in zip(asked, there, strict=True)):
+                shown = "metric={!r}, dimension={}, embedder={!r}"
+                error.add_note(f"It is there with {shown.format(*there)}; asked for: {shown.format(*asked)}.")
                 raise
         return AsyncLibraryHandle(self._session, library.id)
 

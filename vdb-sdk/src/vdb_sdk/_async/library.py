@@ -64,10 +64,17 @@ class AsyncLibraryHandle:
         *,
         name: str | Unset = UNSET,
         metadata: Mapping[str, object] | Unset | None = UNSET,
+        embedder: str | Unset = UNSET,
         if_match: int | None = None,
     ) -> Library:
-        """Change its name or its metadata; ``metadata`` is a merge patch (RFC 7396), ``None`` removes a key."""
-        request = _requests.patch_library(self._id, name=name, metadata=metadata, if_match=if_match)
+        """Change its name, its metadata or its embedder.
+
+        ``metadata`` is a merge patch (RFC 7396), ``None`` removes a key. ``embedder`` says what made the embeddings of
+        a library that does not say yet; another one is refused once there are rows.
+        """
+        request = _requests.patch_library(
+            self._id, name=name, metadata=metadata, embedder=embedder, if_match=if_match
+        )
         return await self._session.call(request, _responses.library)
 
     async def drop(self, *, if_match: int | None = None) -> None:
@@ -154,7 +161,10 @@ class AsyncLibraryHandle:
         document_id: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> Chunk:
-        """Add one chunk; raises `ConflictError` where the id is taken. For many rows, `upsert` is far faster."""
+        """Add one chunk; raises `ConflictError` where the id is taken. For many rows, `upsert` is far faster.
+
+        Without ``embedding``, the library's embedder makes one of ``text``; so it does in `upsert`.
+        """
         fields = {
             "id": id,
             "embedding": embedding,
@@ -186,6 +196,8 @@ class AsyncLibraryHandle:
         objects from any iterable, or a pandas, polars or Arrow table; or the columns one by one, of which
         ``embeddings`` may be any array ``[rows, dimension]``. In a table the columns of those five names are taken
         as such, and every other column becomes a key of the metadata (a missing value leaves the key out).
+        A row without an embedding needs a text, of which the library's embedder makes one; ``warnings`` of the result
+        tell of texts that are longer than it reads.
 
         Rows travel in batches. Each batch is all or nothing and durable when it is acknowledged; rows under
         explicit ids are sent again by themselves where the server was away for a moment.
@@ -279,7 +291,10 @@ class AsyncLibraryHandle:
         metadata: Mapping[str, object] | Unset | None = UNSET,
         if_match: int | None = None,
     ) -> Chunk:
-        """Change what is given of a chunk; ``None`` removes, and ``metadata`` is a merge patch (RFC 7396)."""
+        """Change what is given of a chunk; ``None`` removes, and ``metadata`` is a merge patch (RFC 7396).
+
+        Another text without an embedding gets a new one, where the library has an embedder.
+        """
         request = _chunk_requests.patch_chunk(
             self._id,
             chunk_id,
@@ -305,7 +320,7 @@ class AsyncLibraryHandle:
 
     async def search(
         self,
-        embedding: VectorLike | None = None,
+        embedding: VectorLike | str | None = None,
         *,
         text: str | None = None,
         k: int = 10,
@@ -318,8 +333,8 @@ class AsyncLibraryHandle:
         """Find the ``k`` nearest chunks.
 
         Args:
-            embedding: The query, ``[dimension]``; or else
-            text: A text, where the server has an embedder.
+            embedding: The query: an embedding ``[dimension]``, or a text.
+            text: A text to look for, which the library's embedder turns into an embedding.
             k: How many; fewer come back only where fewer match.
             filter: Such as ``{"lang": "en", "year": {"$gte": 2024}}``.
             params: Search parameters of the index type, such as ``{"n_probes": 8}``.
@@ -351,7 +366,7 @@ class AsyncLibraryHandle:
 
     async def search_many(
         self,
-        embeddings: MatrixLike,
+        embeddings: MatrixLike | Sequence[str],
         *,
         k: int = 10,
         filter: Mapping[str, object] | None = None,  # noqa: A002  # the contract's word
@@ -360,7 +375,7 @@ class AsyncLibraryHandle:
         min_score: float | None = None,
         explain: bool = False,
     ) -> list[SearchResult]:
-        """Find the ``k`` nearest chunks of each row of ``embeddings``, ``[queries, dimension]``.
+        """Find the ``k`` nearest chunks of each row of ``embeddings``, ``[queries, dimension]``, or of each text of a list.
 
         Any number of queries: they travel in requests of a thousand. The other arguments are those of `search`.
         """

@@ -73,6 +73,7 @@ class Client:
         dimension: int | None = None,
         index: IndexLike = "brute",
         metadata: Mapping[str, object] | None = None,
+        embedder: str | None = None,
         exist_ok: bool = False,
     ) -> LibraryHandle:
         """Create a library.
@@ -84,10 +85,12 @@ class Client:
             dimension: Length of its embeddings; ``None`` lets the first one fix it.
             index: Name of an index type, or an `IndexSpec` with parameters.
             metadata: Whatever you want to keep with it.
+            embedder: Name of an installed embedder, which makes embeddings of texts. Without one, the first texts
+                that are written choose the server's.
             exist_ok: Take the library that has this id already. Needs ``id``.
 
         Raises:
-            ConflictError: The id is taken; with ``exist_ok``, by one of another metric or dimension.
+            ConflictError: The id is taken; with ``exist_ok``, by one of another metric, dimension or embedder.
             ValidationError: Something the server does not accept, such as an unknown index type.
 
         >>> import vdb_sdk
@@ -103,7 +106,13 @@ class Client:
             msg = "create_library: exist_ok needs an id: several libraries may have the same name."
             raise InvalidArgument(msg)
         request = _requests.create_library(
-            name=name, library_id=id, metric=metric, dimension=dimension, index=index, metadata=metadata
+            name=name,
+            library_id=id,
+            metric=metric,
+            dimension=dimension,
+            index=index,
+            metadata=metadata,
+            embedder=embedder,
         )
         try:
             library = self._session.call(request, _responses.library)
@@ -111,11 +120,11 @@ class Client:
             if not exist_ok or id is None or error.code != "already_exists":
                 raise
             library = self.library(id).info()
-            if library.metric != metric or dimension not in {None, library.dimension}:
-                there = f"metric={library.metric!r}, dimension={library.dimension}"
-                error.add_note(
-                    f"It is there with {there}; asked for: metric={metric!r}, dimension={dimension}."
-                )
+            there = (library.metric, library.dimension, library.embedder)
+            asked = (metric, dimension, embedder)
+            if any(want not in {None, have} for want, have in zip(asked, there, strict=True)):
+                shown = "metric={!r}, dimension={}, embedder={!r}"
+                error.add_note(f"It is there with {shown.format(*there)}; asked for: {shown.format(*asked)}.")
                 raise
         return LibraryHandle(self._session, library.id)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from vdb_sdk import _responses
-from vdb_sdk._responses import Raw, error_of
+from vdb_sdk._request_parts import with_key
+from vdb_sdk._responses import Raw, error_of, is_in_progress
 from vdb_sdk._retry import parse_retry_after
 from vdb_sdk._sleep import sleep
+from vdb_sdk._transport import Repeat
 from vdb_sdk.errors import ConnectionFailed
 
 if TYPE_CHECKING:
@@ -36,21 +38,29 @@ class Session:
         return _responses.parse(self.send(request), reader)
 
     def send(self, request: Request, sink: BinaryIO | None = None) -> Response:
-        """Send until there is an answer that is no refusal to come back from; raise what stands against it."""
-        attempt = 0
+        """Send until there is an answer that is no refusal to come back from; raise what stands against it.
+
+        A write goes under one idempotency key however often it is sent, so that it is done once.
+        """
+        attempt, repeat = 0, request.repeat
+        if request.writes and self.transport.loses_answers:
+            request, repeat = with_key(request), Repeat.ALWAYS
         while True:
             try:
                 response = self.transport.send(request, sink)
             except ConnectionFailed as error:
-                delay = self.retry.after_failure(request.repeat, attempt, sent=error.sent)
+                delay = self.retry.after_failure(repeat, attempt, sent=error.sent)
                 if delay is None:
                     raise
             else:
                 if response.status < 300:
                     return response
+                refused = error_of(request, response)
                 asked = parse_retry_after(response.headers.get("retry-after"))
-                delay = self.retry.after_status(request.repeat, attempt, response.status, asked)
+                # 429 stands for "the same request is still being answered" as well: its answer is worth waiting for.
+                status = 429 if is_in_progress(refused) else response.status
+                delay = self.retry.after_status(repeat, attempt, status, asked)
                 if delay is None:
-                    raise error_of(request, response)
+                    raise refused
             sleep(delay)
             attempt += 1

@@ -17,12 +17,12 @@ from vdb_server.chunks.schemas import BulkForm, ChunksUpsert, UpsertView
 from vdb_server.errors import HttpProblem
 from vdb_server.middleware.headers import header
 from vdb_server.state import services_of, settings_of
-from vdb_server.wire.calls import commit
 from vdb_server.wire.describe import body, json_content, problems, schema_ref
 from vdb_server.wire.embeddings import parse_rows
 from vdb_server.wire.json_body import check_json_type, parse_object, read_body
+from vdb_server.wire.once import write, write_texts
 from vdb_server.wire.parameters import LibraryId, flag, single_values
-from vdb_server.wire.replies import dump, json_response
+from vdb_server.wire.replies import dump, result_reply
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -36,7 +36,9 @@ router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
 _FIELDS: Final = ("chunks", "create_documents")
 
 
-def start_upsert(services: Services, library_id: str, raw: bytes, *, max_depth: int) -> Future[UpsertResult]:
+def start_upsert(
+    services: Services, library_id: str, raw: bytes, *, max_depth: int, embed: bool = True
+) -> Future[UpsertResult]:
     """Parse the body of an upsert and hand its rows to the core."""
     given = parse_rows(raw, max_depth=max_depth)
     unknown = [
@@ -52,6 +54,7 @@ def start_upsert(services: Services, library_id: str, raw: bytes, *, max_depth: 
         library_id,
         given["chunks"],  # pyright: ignore[reportArgumentType] - the core checks what it is
         create_documents=given.get("create_documents", False),
+        embed=embed,
     )
 
 
@@ -178,8 +181,9 @@ async def upsert(request: Request, library_id: LibraryId) -> Response:
     single_values(request.scope["query_string"], frozenset())
     raw = await read_body(request)
     services, max_depth = services_of(request), settings_of(request).max_json_depth
-    result = await commit(start_upsert, services, library_id, raw, max_depth=max_depth)
-    return json_response(result.to_json())
+    return await write_texts(
+        request, [raw], result_reply, start_upsert, services, library_id, raw, max_depth=max_depth
+    )
 
 
 @router.post(
@@ -203,7 +207,11 @@ async def bulk(request: Request, library_id: LibraryId) -> Response:
         async for part in request.stream():
             form.feed(part)
         files = form.finish()
-        result = await commit(
+        # The parts, not the body around them: whoever makes a form anew makes up another boundary.
+        return await write(
+            request,
+            [files["vectors"], files["chunks"]],
+            result_reply,
             start_bulk,
             services_of(request),
             library_id,
@@ -212,4 +220,3 @@ async def bulk(request: Request, library_id: LibraryId) -> Response:
             create_documents=create_documents,
             max_depth=settings_of(request).max_json_depth,
         )
-    return json_response(result.to_json())

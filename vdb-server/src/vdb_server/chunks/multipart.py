@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
-import tempfile
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from vdb_core.errors import Fault, ValidationFailed
 from vdb_server.errors import HttpProblem
+from vdb_server.wire.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FormReader", "boundary_of"]
 
-_IN_MEMORY: Final = 32 << 20
 _MAX_HEADER_BYTES: Final = 8 << 10
 
 
@@ -41,8 +39,8 @@ class FormReader:
 
     def __init__(self, boundary: bytes, names: AbstractSet[str]) -> None:
         self._names = names
-        self._parts: dict[str, _Part] = {}
-        self._part: _Part | None = None
+        self._parts: dict[str, Spool] = {}
+        self._part: Spool | None = None
         self._field = bytearray()
         self._value = bytearray()
         self._disposition = b""
@@ -125,7 +123,7 @@ class FormReader:
             raise ValidationFailed.at(f"/{name}", f"there is no such part; expected {expected}")
         if name in self._parts:
             raise ValidationFailed.at(f"/{name}", "expected once; this part is there twice")
-        self._part = self._parts[name] = _Part()
+        self._part = self._parts[name] = Spool("a bulk upload")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part is not None:
@@ -133,35 +131,6 @@ class FormReader:
 
     def _end(self) -> None:
         self._complete = True
-
-
-class _Part:
-    """The content of one part."""
-
-    def __init__(self) -> None:
-        self._memory = bytearray()
-        self._file: IO[bytes] | None = None
-
-    def write(self, data: memoryview) -> None:
-        if self._file is None:
-            if len(self._memory) + len(data) <= _IN_MEMORY:
-                self._memory += data
-                return
-            self._file = tempfile.TemporaryFile(prefix="vdb-bulk-")  # noqa: SIM115 - closed by close()
-            self._file.write(self._memory)
-            self._memory = bytearray()
-        self._file.write(data)
-
-    def view(self) -> memoryview:
-        if self._file is None:
-            return memoryview(self._memory)
-        self._file.flush()
-        # The mapping lives as long as the arrays that look at it.
-        return memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
 
 
 def _malformed(reason: str) -> HttpProblem:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vdb_server.audit import audit_delete
+from vdb_server.audit import audited_delete
 from vdb_server.chunks.schemas import ChunkPage, ChunkPatch, ChunkRow, ChunksDelete, ChunkView
 from vdb_server.documents.schemas import DeletedView
 from vdb_server.state import services_of, settings_of
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
+from vdb_server.wire.once import write, write_texts
 from vdb_server.wire.parameters import (
     ChunkId,
     Cursor,
@@ -25,7 +26,7 @@ from vdb_server.wire.parameters import (
     parse_object_parameter,
     strict_query,
 )
-from vdb_server.wire.replies import created, entity, json_response, page
+from vdb_server.wire.replies import created, entity, page, result_reply
 
 __all__ = ["router"]
 
@@ -55,8 +56,15 @@ router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"], 
 )
 async def create_chunk(request: Request, library_id: LibraryId) -> Response:
     """Create a chunk; 409 where its id is taken."""
-    chunk = await commit(services_of(request).libraries.create_chunk, library_id, await read_object(request))
-    return created(chunk, "libraries", library_id, "chunks", chunk.id)
+    row = await read_object(request)
+    return await write_texts(
+        request,
+        [await request.body()],
+        lambda chunk: created(chunk, "libraries", library_id, "chunks", chunk.id),
+        services_of(request).libraries.create_chunk,
+        library_id,
+        row,
+    )
 
 
 @router.get("", response_model=ChunkPage, responses=problems(404, 422))
@@ -104,10 +112,10 @@ async def list_chunks(
 )
 async def delete_chunks(request: Request, library_id: LibraryId) -> Response:
     """Delete chunks by their ids or by a filter; an empty body or filter is refused."""
-    given = await read_object(request)
-    result = await commit(services_of(request).libraries.delete_chunks, library_id, given)
-    audit_delete(request, "chunks", library_id, body=given, deleted=result.deleted)
-    return json_response(result.to_json())
+    wanted = await read_object(request)
+    delete = services_of(request).libraries.delete_chunks
+    audited = audited_delete(request, delete, "chunks", library_id, body=wanted)
+    return await write(request, [await request.body()], result_reply, audited, library_id, wanted)
 
 
 @router.get("/{chunk_id}", response_model=ChunkView, responses=problems(400, 404, 422))
@@ -131,11 +139,13 @@ async def get_chunk(request: Request, library_id: LibraryId, chunk_id: ChunkId) 
 async def patch_chunk(
     request: Request, library_id: LibraryId, chunk_id: ChunkId, if_match: IfMatch = None
 ) -> Response:
-    """Change a chunk."""
+    """Change a chunk. Another text gets another embedding, where the library has an embedder."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
-    libraries = services_of(request).libraries
-    return entity(await commit(libraries.patch_chunk, library_id, chunk_id, patch, if_match=expected))
+    libraries, raw = services_of(request).libraries, await request.body()
+    return await write_texts(
+        request, [raw], entity, libraries.patch_chunk, library_id, chunk_id, patch, if_match=expected
+    )
 
 
 @router.delete("/{chunk_id}", response_model=DeletedView, responses=problems(400, 404, 412, 422, 503, 507))
@@ -144,8 +154,6 @@ async def delete_chunk(
 ) -> Response:
     """Delete a chunk."""
     expected = parse_if_match(if_match)
-    result = await commit(
-        services_of(request).libraries.delete_chunk, library_id, chunk_id, if_match=expected
-    )
-    audit_delete(request, "chunk", library_id, item=chunk_id, deleted=result.deleted)
-    return json_response(result.to_json())
+    delete = services_of(request).libraries.delete_chunk
+    audited = audited_delete(request, delete, "chunk", library_id, item=chunk_id)
+    return await write(request, [], result_reply, audited, library_id, chunk_id, if_match=expected)

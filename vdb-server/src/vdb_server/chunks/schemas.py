@@ -30,7 +30,7 @@ __all__ = [
 
 
 class ChunkRow(Body):
-    """A chunk, as it is created or upserted. It needs an embedding, or a text where an embedder is set."""
+    """A chunk, as it is created or upserted. It needs an embedding, or a text where there is an embedder."""
 
     id: EntityId | Absent = None
     document_id: str | None = Field(default=None, description="The document that it belongs to.")
@@ -46,7 +46,11 @@ class ChunkPatch(Body):
     document_id: str | None = Field(
         default=None, description="Another document; null takes it out of its document."
     )
-    text: str | None = Field(default=None, description="Another text; null removes it.")
+    text: str | None = Field(
+        default=None,
+        description="Another text, embedded where the library has an embedder and the patch brings no embedding; "
+        "null removes it.",
+    )
     embedding: Embedding | Absent = None
     embedding_b64: EmbeddingB64 | Absent = None
     metadata: MetadataObject | None = Field(
@@ -68,6 +72,7 @@ class UpsertView(View):
     updated: int
     ids: list[str] = Field(description="The id of each row, in the order of the request.")
     revision: int = Field(description="The library's revision after it.")
+    warnings: list[str] = Field(description="Such as a text that is longer than its embedder reads.")
 
 
 class ChunksDelete(Body):
@@ -92,6 +97,10 @@ class ChunkView(View):
     revision: int = Field(description="The library's revision at the write that last changed it; the `ETag`.")
     created_at: Time
     updated_at: Time
+    warnings: list[str] = Field(
+        default=[],
+        description="In the answer to a write that has any: a text longer than its embedder reads.",
+    )
 
 
 class ChunkPage(View):

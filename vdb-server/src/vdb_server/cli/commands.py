@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from functools import wraps
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from pathlib import Path  # noqa: TC003 - typer reads the annotations when the command runs
+from typing import Annotated, Any
 
 import typer
 
-from vdb_server.cli.output import Failure, fail, line, print_json, table, warn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from vdb_server.cli import keeping
+from vdb_server.cli.options import AsJson, DataDir, LibraryArgument, Url, command
+from vdb_server.cli.output import Failure, line, print_json, table, warn
 
 __all__ = ["app"]
-
-P = ParamSpec("P")
 
 app = typer.Typer(
     name="vdb",
@@ -24,32 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="URL of a running server (VDB_URL). Default: http://127.0.0.1:8000."),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Open this data directory in place of talking to a server."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-LibraryArgument = Annotated[str, typer.Argument(help="Id of the library.", metavar="LIBRARY")]
-
-
-def _command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn failures into messages and exit codes."""
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except Failure as failure:
-            fail(str(failure), failure.code)
-        except KeyboardInterrupt:
-            fail("interrupted", 130)
-
-    return run
 
 
 def _show_version(value: bool) -> None:
@@ -71,7 +41,7 @@ def _root(
 
 
 @app.command()
-@_command
+@command
 def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on (VDB_HOST). Default: 127.0.0.1.")
@@ -123,7 +93,7 @@ def serve(
 
 
 @app.command()
-@_command
+@command
 def plugins(*, as_json: AsJson = False) -> None:
     """List the installed plugins: what each provides, or why it is not loaded."""
     from vdb_core.plugins import PluginManager
@@ -150,7 +120,7 @@ def plugins(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
-@_command
+@command
 def libraries(
     library: Annotated[
         str | None, typer.Argument(help="Show this one, with its index.", metavar="[LIBRARY]")
@@ -200,7 +170,7 @@ def libraries(
 
 
 @app.command("import")
-@_command
+@command
 def import_(
     library: LibraryArgument,
     file: Annotated[
@@ -221,6 +191,9 @@ def import_(
     create: Annotated[bool, typer.Option("--create", help="Create the library first.")] = False,
     metric: Annotated[str, typer.Option(help="With --create: cosine, dot or l2.")] = "cosine",
     index: Annotated[str | None, typer.Option(help="With --create: the type of its index.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="With --create: what embeds rows that are texts alone.")
+    ] = None,
     create_documents: Annotated[
         bool, typer.Option("--create-documents", help="Create documents that rows name.")
     ] = False,
@@ -239,6 +212,8 @@ def import_(
         raise Failure(
             "an archive brings its vectors and creates its library: leave --vectors and --create out.", 2
         )
+    if embedder is not None and not create:
+        raise Failure("--embedder is of a library that is created: give --create too.", 2)
     if data_dir is not None and create:
         data_dir.mkdir(parents=True, exist_ok=True)
     with open_target(url, data_dir) as target:
@@ -250,6 +225,8 @@ def import_(
                 body: dict[str, object] = {"id": library, "name": library, "metric": metric}
                 if index is not None:
                     body["index"] = {"type": index}
+                if embedder is not None:
+                    body["embedder"] = embedder
                 target.json("POST", "/v1/libraries", body)
             result = import_rows(
                 target, library, file, vectors, batch_rows=batch_rows, create_documents=create_documents
@@ -263,10 +240,12 @@ def import_(
 
 
 @app.command()
-@_command
+@command
 def search(
     library: LibraryArgument,
-    text: Annotated[str | None, typer.Option(help="A text, where the server has an embedder.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="A text, which the library's embedder turns into an embedding.")
+    ] = None,
     embedding: Annotated[str | None, typer.Option(help="The embedding, as a JSON list.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     filter_: Annotated[
@@ -311,7 +290,7 @@ def search(
 
 
 @app.command()
-@_command
+@command
 def snapshot(
     library: Annotated[
         list[str] | None, typer.Argument(help="Ids; none means every library.", metavar="[LIBRARY]...")
@@ -335,6 +314,29 @@ def snapshot(
         print_json(done)
     else:
         line(f"{len(done)} written")
+
+
+@app.command()
+@command
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8501,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name by which browsers reach the dashboard, against DNS rebinding; may be repeated."
+        ),
+    ] = None,
+    *,
+    url: Url = None,
+) -> None:
+    """Serve the dashboard, where vdb-dashboard is installed. It looks at a running server with VDB_API_KEY."""
+    from vdb_server.cli.dashboard import run
+
+    run(host=host, port=port, url=url, allowed_hosts=allowed_host or [])
+
+
+keeping.add_to(app)
 
 
 def _parsed(name: str, text: str) -> object:

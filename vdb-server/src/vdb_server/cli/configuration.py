@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from vdb_server.cli.output import Failure
 
 if TYPE_CHECKING:
+    from vdb_core.errors import ValidationFailed
     from vdb_server.settings import Settings
 
-__all__ = ["load_settings"]
+__all__ = ["load_settings", "told_of_embedder"]
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -31,3 +32,10 @@ def load_settings(**flags: Any) -> Settings:
             where = f"--{name.replace('_', '-')} (or VDB_{name.upper()}): " if name else ""
             faults.append(f"{where}{item['msg'].removeprefix('Value error, ')}")
         raise Failure("; ".join(faults), 2) from error
+
+
+def told_of_embedder(error: ValidationFailed) -> str:
+    """What is wrong with the settings of embedders, by the name of the variable."""
+    fault = error.faults[0]
+    setting, *place = fault.pointer.strip("/").split("/", 1)
+    return f"VDB_{setting.upper()}: {'/'.join([*place, ''])[:-1]}{': ' if place else ''}{fault.detail}"

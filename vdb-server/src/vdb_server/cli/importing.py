@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from vdb_server.cli.output import Failure, progress
+from vdb_server.cli.output import Failure, progress, warn
 from vdb_server.cli.target import segment
 
 if TYPE_CHECKING:
@@ -21,17 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["build_index", "import_archive", "import_rows", "wait_for"]
 
 _POLL_S: Final = 0.2
+_TOLD: Final = 10
 
 
 def import_archive(target: Target, library: str, file: Path) -> dict[str, Any]:
     """Create a library from an archive under another id."""
     with progress(f"importing {file.name}"):
-        return target.raw(
-            "POST",
-            f"/v1/libraries/import?id={segment(library)}",
-            {"content-type": "application/x-tar"},
-            file.read_bytes(),
-        )
+        return target.archives.upload(file, library)
 
 
 def import_rows(
@@ -45,6 +41,7 @@ def import_rows(
             f"{file} has {total} rows and {vectors} has {len(matrix)}: they go row by row, and must be as many."
         )
     result = {"created": 0, "updated": 0}
+    warned = 0
     done = 0
     base = f"/v1/libraries/{segment(library)}/chunks"
     with progress(f"importing into {library}", total or 1) as report:
@@ -65,8 +62,15 @@ def import_rows(
                 ) from failure
             result["created"] += answer["created"]
             result["updated"] += answer["updated"]
+            for warning in answer["warnings"]:
+                # The first ones name rows; a file of books would fill the screen.
+                warned += 1
+                if warned <= _TOLD:
+                    warn(f"vdb: rows from {done} on: {warning}")
             done += len(lines)
             report(done)
+    if warned > _TOLD:
+        warn(f"vdb: {warned - _TOLD} more warnings like these")
     return result
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 from vdb_server.cli.output import Failure
@@ -15,11 +15,16 @@ from vdb_server.keys import read_key
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-__all__ = ["Target", "open_target", "segment"]
+    import httpx
+
+    from vdb_server.embedded import EmbeddedServer
+
+__all__ = ["Refusal", "Target", "mapped", "open_target", "refusal", "segment"]
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _JSON: Final = {"content-type": "application/json"}
 _ERROR: Final = 400
+_PIECE: Final = 1 << 20
 
 
 class _Sender(Protocol):
@@ -28,11 +33,22 @@ class _Sender(Protocol):
     ) -> tuple[int, bytes]: ...
 
 
+class _Archives(Protocol):
+    def download(self, library: str, sink: IO[bytes]) -> None:
+        """Write the archive of a library to a file."""
+        ...
+
+    def upload(self, archive: Path, renamed: str | None = None) -> Any:
+        """Make a library of an archive, under another id where one is given; gives the library."""
+        ...
+
+
 class Target:
     """Sends requests and reads answers; refusals become failures with the server's own words."""
 
-    def __init__(self, send: _Sender) -> None:
+    def __init__(self, send: _Sender, archives: _Archives) -> None:
         self._send = send
+        self.archives = archives
 
     def json(self, method: str, target: str, body: object = None) -> Any:
         """Send JSON (or nothing) and read JSON."""
@@ -43,7 +59,7 @@ class Target:
         """Send bytes and read JSON."""
         status, content = self._send(method, target, headers, body)
         if status >= _ERROR:
-            raise Failure(_told(status, content))
+            raise refusal(status, content)
         return json.loads(content) if content else None
 
 
@@ -80,7 +96,7 @@ def open_target(url: str | None, data_dir: Path | None) -> Generator[Target]:
 @contextmanager
 def _open_directory(data_dir: Path) -> Generator[Target]:
     from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
-    from vdb_server.cli.configuration import load_settings
+    from vdb_server.cli.configuration import load_settings, told_of_embedder
     from vdb_server.embedded import open_embedded
 
     if not data_dir.is_dir():
@@ -92,7 +108,7 @@ def _open_directory(data_dir: Path) -> Generator[Target]:
     except DataDirectoryLocked as error:
         raise Failure(f"{error} Where that is a server, give its --url.") from error
     except ValidationFailed as error:
-        raise Failure(f"VDB_EMBEDDER: {error.faults[0].detail}", 2) from error
+        raise Failure(told_of_embedder(error), 2) from error
     except (OperatorError, OSError) as error:
         raise Failure(f"{data_dir} cannot be opened: {error}") from error
 
@@ -101,7 +117,52 @@ def _open_directory(data_dir: Path) -> Generator[Target]:
         return answer.status, answer.body
 
     with server:
-        yield Target(send)
+        yield Target(send, _DirectoryArchives(server))
+
+
+class _DirectoryArchives:
+    """Archives of a data directory that this process has open."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+
+    def download(self, library: str, sink: IO[bytes]) -> None:
+        from vdb_core.errors import VdbError
+
+        try:
+            sink.writelines(self._server.export(library))
+        except VdbError as error:
+            raise Refusal(str(error), error.code) from error
+
+    def upload(self, archive: Path, renamed: str | None = None) -> Any:
+        from vdb_core.errors import VdbError
+        from vdb_server.errors import HttpProblem
+
+        with mapped(archive) as view:
+            try:
+                return self._server.import_archive(view, renamed)
+            except VdbError as error:
+                raise Refusal(str(error), error.code) from error
+            except HttpProblem as error:
+                raise Refusal(error.problem.detail, error.problem.code) from error
+
+
+@contextmanager
+def mapped(path: Path) -> Generator[memoryview]:
+    """A file as bytes; neither a symbolic link nor anything else than a plain file is opened."""
+    import mmap
+    import stat
+
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise Failure(f"{path} is no plain file.")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # Not closed here: what was made of the view may still look at it.
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}.") from error
+    yield view
 
 
 @contextmanager
@@ -118,16 +179,71 @@ def _open_url(url: str) -> Generator[Target]:
         raise Failure(f"{url!r} is no URL ({error}); write it as {_DEFAULT_URL}.", 2) from error
 
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        try:
+        with _reached(url):
             answer = client.request(method, target, headers=headers, content=body)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise Failure(
-                f"no answer from {url} ({error}). Is the server running? Start it with: vdb serve"
-            ) from error
         return answer.status_code, answer.content
 
     with client:
-        yield Target(send)
+        yield Target(send, _ServerArchives(client, url))
+
+
+@contextmanager
+def _reached(url: str) -> Generator[None]:
+    import httpx
+
+    try:
+        yield
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise Failure(
+            f"no answer from {url} ({error}). Is the server running? Start it with: vdb serve"
+        ) from error
+
+
+class _ServerArchives:
+    """Archives of a server, in pieces both ways."""
+
+    def __init__(self, client: httpx.Client, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def download(self, library: str, sink: IO[bytes]) -> None:
+        with (
+            _reached(self._url),
+            self._client.stream("GET", f"/v1/libraries/{segment(library)}/export") as answer,
+        ):
+            if answer.status_code >= _ERROR:
+                raise refusal(answer.status_code, answer.read())
+            for piece in answer.iter_bytes(_PIECE):
+                sink.write(piece)
+
+    def upload(self, archive: Path, renamed: str | None = None) -> Any:
+        size = archive.stat().st_size
+        query = "" if renamed is None else f"?id={segment(renamed)}"
+        headers = {"content-type": "application/x-tar", "content-length": str(size)}
+        with _reached(self._url), archive.open("rb") as file:
+            answer = self._client.post(
+                f"/v1/libraries/import{query}", headers=headers, content=iter(lambda: file.read(_PIECE), b"")
+            )
+        if answer.status_code >= _ERROR:
+            raise refusal(answer.status_code, answer.content)
+        return answer.json()
+
+
+class Refusal(Failure):
+    """The server refused, or the engine did; ``reason`` is its stable code."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def refusal(status: int, content: bytes) -> Refusal:
+    """Make the failure of an answer that is none of success."""
+    try:
+        reason = str(json.loads(content)["code"])
+    except (ValueError, KeyError, TypeError):
+        reason = ""
+    return Refusal(_told(status, content), reason)
 
 
 def _key() -> str | None:

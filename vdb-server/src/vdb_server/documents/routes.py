@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from vdb_server.audit import audit_delete
+from vdb_server.audit import audited_delete
 from vdb_server.documents.schemas import (
     DeletedView,
     DocumentCreate,
@@ -13,9 +13,10 @@ from vdb_server.documents.schemas import (
     DocumentView,
 )
 from vdb_server.state import services_of
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
+from vdb_server.wire.once import write
 from vdb_server.wire.parameters import (
     Cursor,
     DocumentId,
@@ -26,7 +27,7 @@ from vdb_server.wire.parameters import (
     parse_if_match,
     strict_query,
 )
-from vdb_server.wire.replies import created, entity, json_response, page
+from vdb_server.wire.replies import created, entity, page, result_reply
 
 __all__ = ["router"]
 
@@ -50,10 +51,15 @@ router = APIRouter(
 )
 async def create_document(request: Request, library_id: LibraryId) -> Response:
     """Create a document."""
-    document = await commit(
-        services_of(request).libraries.create_document, library_id, await read_object(request)
+    given = await read_object(request)
+    return await write(
+        request,
+        [await request.body()],
+        lambda document: created(document, "libraries", library_id, "documents", document.id),
+        services_of(request).libraries.create_document,
+        library_id,
+        given,
     )
-    return created(document, "libraries", library_id, "documents", document.id)
 
 
 @router.get("", response_model=DocumentPage, responses=problems(404, 422))
@@ -88,8 +94,10 @@ async def patch_document(
     """Change a document's metadata."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
-    libraries = services_of(request).libraries
-    return entity(await commit(libraries.patch_document, library_id, document_id, patch, if_match=expected))
+    libraries, raw = services_of(request).libraries, await request.body()
+    return await write(
+        request, [raw], entity, libraries.patch_document, library_id, document_id, patch, if_match=expected
+    )
 
 
 @router.delete("/{document_id}", response_model=DeletedView, responses=problems(400, 404, 412, 422, 503, 507))
@@ -99,6 +107,5 @@ async def delete_document(
     """Delete a document and its chunks."""
     expected = parse_if_match(if_match)
     libraries = services_of(request).libraries
-    result = await commit(libraries.delete_document, library_id, document_id, if_match=expected)
-    audit_delete(request, "document", library_id, item=document_id, deleted=result.deleted)
-    return json_response(result.to_json())
+    audited = audited_delete(request, libraries.delete_document, "document", library_id, item=document_id)
+    return await write(request, [], result_reply, audited, library_id, document_id, if_match=expected)

@@ -12,6 +12,7 @@ from vdb_server.state import hide_of, services_of
 from vdb_server.wire.calls import finished, in_thread
 from vdb_server.wire.describe import body, json_content, problems, schema_ref
 from vdb_server.wire.json_body import read_optional_object
+from vdb_server.wire.once import started
 from vdb_server.wire.parameters import JobId, LibraryId, strict_query
 from vdb_server.wire.replies import json_response, path_of
 
@@ -48,8 +49,12 @@ async def build_index(request: Request, library_id: LibraryId) -> Response:
     """Build the library's index, or another one; the present one serves meanwhile."""
     given = await read_optional_object(request)
     wait = _take_wait(given)
-    job = await in_thread(services_of(request).indexing.start, library_id, given)
-    return await _answer(request, job, wait=wait)
+
+    async def start() -> Response:
+        job = await in_thread(services_of(request).indexing.start, library_id, given)
+        return await _answer(request, job, wait=wait)
+
+    return await started(request, [await request.body()], start)
 
 
 @router.get("/libraries/{library_id}/index", response_model=IndexStatusView, responses=problems(404, 422))
@@ -73,8 +78,12 @@ async def write_snapshot(request: Request, library_id: LibraryId) -> Response:
     wait = _take_wait(given)
     if given:
         raise ValidationFailed.at(f"/{next(iter(given))}", "unknown field; known: wait")
-    job = await in_thread(services_of(request).indexing.snapshot, library_id)
-    return await _answer(request, job, wait=wait)
+
+    async def start() -> Response:
+        job = await in_thread(services_of(request).indexing.snapshot, library_id)
+        return await _answer(request, job, wait=wait)
+
+    return await started(request, [await request.body()], start)
 
 
 @router.get("/jobs/{job_id}", tags=["jobs"], response_model=JobView, responses=problems(400, 404, 422))
@@ -86,7 +95,11 @@ async def get_job(request: Request, job_id: JobId) -> Response:
 @router.delete("/jobs/{job_id}", tags=["jobs"], response_model=JobView, responses=problems(400, 404, 422))
 async def cancel_job(request: Request, job_id: JobId) -> Response:
     """Ask a job to stop; one that has ended stays as it is."""
-    return _told(request, services_of(request).indexing.cancel(job_id))
+
+    async def cancel() -> Response:
+        return _told(request, services_of(request).indexing.cancel(job_id))
+
+    return await started(request, [], cancel)
 
 
 def _take_wait(given: dict[str, object]) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from vdb_server.audit import audit_delete
+from vdb_server.audit import audited_delete
 from vdb_server.libraries.schemas import LibraryCreate, LibraryPage, LibraryPatch, LibraryView
 from vdb_server.state import services_of
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import body, json_content, problems
 from vdb_server.wire.json_body import read_object
+from vdb_server.wire.once import write, write_opening
 from vdb_server.wire.parameters import (
     Cursor,
     IfMatch,
@@ -48,8 +49,16 @@ router = APIRouter(prefix="/v1/libraries", tags=["libraries"], dependencies=[str
 )
 async def create_library(request: Request) -> Response:
     """Create a library."""
-    library = await commit(services_of(request).libraries.create, await read_object(request))
-    return created(library, "libraries", library.id)
+    given = await read_object(request)
+    # An embedder that is named is opened, which may take long.
+    writing = write if given.get("embedder") is None else write_opening
+    return await writing(
+        request,
+        [await request.body()],
+        lambda library: created(library, "libraries", library.id),
+        services_of(request).libraries.create,
+        given,
+    )
 
 
 @router.get("", response_model=LibraryPage, responses=problems(422))
@@ -79,16 +88,19 @@ async def get_library(request: Request, library_id: LibraryId) -> Response:
     ),
 )
 async def patch_library(request: Request, library_id: LibraryId, if_match: IfMatch = None) -> Response:
-    """Change a library's name or metadata."""
+    """Change a library's name, metadata or embedder."""
     expected = parse_if_match(if_match)
     patch = await read_object(request)
-    return entity(await commit(services_of(request).libraries.patch, library_id, patch, if_match=expected))
+    libraries, raw = services_of(request).libraries, await request.body()
+    writing = write if patch.get("embedder") is None else write_opening
+    return await writing(request, [raw], entity, libraries.patch, library_id, patch, if_match=expected)
 
 
 @router.delete("/{library_id}", status_code=204, responses=problems(404, 412, 422, 503, 507))
 async def delete_library(request: Request, library_id: LibraryId, if_match: IfMatch = None) -> Response:
     """Delete a library and everything in it."""
     expected = parse_if_match(if_match)
-    chunks = await commit(services_of(request).libraries.delete, library_id, if_match=expected)
-    audit_delete(request, "library", library_id, deleted=chunks)
-    return Response(status_code=204)
+    audited = audited_delete(request, services_of(request).libraries.delete, "library", library_id)
+    return await write(
+        request, [], lambda _: Response(status_code=204), audited, library_id, if_match=expected
+    )

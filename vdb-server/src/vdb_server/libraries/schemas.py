@@ -35,6 +35,11 @@ class LibraryCreate(Body):
     )
     index: IndexChoice = IndexChoice()
     metadata: MetadataObject = Field(default={})
+    embedder: str | None = Field(
+        default=None,
+        description="Name of an installed embedder, which makes embeddings of texts and gives the library its dimension. "
+        "Left out: the first write decides, by texts for the server's embedder.",
+    )
 
 
 class LibraryPatch(Body):
@@ -43,6 +48,11 @@ class LibraryPatch(Body):
     name: str | Absent = Field(default=None, description="Another name.")
     metadata: MetadataObject | None = Field(
         default=None, description="Merged into what is there; null removes a key."
+    )
+    embedder: str | None = Field(
+        default=None,
+        description="What made the library's embeddings, where it does not say yet; "
+        "another one only as long as no row was written.",
     )
 
 
@@ -55,6 +65,7 @@ class LibraryView(View):
     dimension: int | None
     index: IndexChoice
     metadata: MetadataObject
+    embedder: str | None = Field(description="What makes embeddings of its texts.")
     revision: int = Field(description="One more for each write; the `ETag`.")
     created_at: Time
     updated_at: Time

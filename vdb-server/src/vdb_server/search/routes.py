@@ -6,6 +6,7 @@ What a pydantic model on this path would cost is measured by ``scripts/measure_h
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
@@ -18,7 +19,7 @@ from vdb_server.middleware.headers import header
 from vdb_server.search.schemas import BatchAnswer, BatchQuery, SearchAnswerView, SearchQuery
 from vdb_server.state import is_traced, metrics_of, services_of, settings_of
 from vdb_server.system.tracing import describe
-from vdb_server.wire.calls import in_thread
+from vdb_server.wire.calls import embedding, in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
 from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object, read_body
 from vdb_server.wire.parameters import LibraryId, flag, names_of, parse_object_parameter, single_values
@@ -39,7 +40,7 @@ _MATRIX_OPTIONS: Final = frozenset({"k", "filter", "params", "include", "min_sco
 @router.post(
     "/search",
     response_model=SearchAnswerView,
-    responses=problems(400, 404, 413, 415, 422),
+    responses=problems(400, 404, 413, 415, 422, 503),
     openapi_extra=body(
         {
             "application/json": json_content(
@@ -66,7 +67,10 @@ async def search(request: Request, library_id: LibraryId) -> Response:
     try:
         found = services.queries.search(library_id, query, wait=False)
     except WouldBlock:
-        found = await in_thread(services.queries.search, library_id, query)
+        if "text" in query:
+            found = await embedding(request, services.queries.search, library_id, query)
+        else:
+            found = await in_thread(services.queries.search, library_id, query)
     metrics_of(request).searched(found)
     if is_traced(request):
         describe(found, library_id)
@@ -97,9 +101,13 @@ def batch_answer(
     content_type: str | None,
     query_string: bytes,
     max_depth: int,
+    embed: bool = True,
     seen: Callable[[Sequence[SearchAnswer]], None] | None = None,
 ) -> bytes:
-    """Answer a batch of queries, whichever form it comes in; ``seen`` is called with the answers."""
+    """Answer a batch of queries, whichever form it comes in; ``seen`` is called with the answers.
+
+    Without ``embed`` raises ``WouldBlock`` of texts.
+    """
     if content_type == "application/x-npy":
         answers = _matrix_answers(services, library_id, raw, query_string, max_depth)
     else:
@@ -114,6 +122,7 @@ def batch_answer(
         answers = services.queries.search_batch(
             library_id,
             given["queries"],  # pyright: ignore[reportArgumentType] - the core checks what it is
+            embed=embed,
         )
     if seen is not None:
         seen(answers)
@@ -165,7 +174,7 @@ def _number(name: str, text: str | None) -> float | None:
 @router.post(
     "/search/batch",
     response_model=BatchAnswer,
-    responses=problems(400, 404, 413, 415, 422),
+    responses=problems(400, 404, 413, 415, 422, 503),
     openapi_extra=body(
         {
             "application/json": json_content(
@@ -192,7 +201,7 @@ def _number(name: str, text: str | None) -> float | None:
 async def search_batch(request: Request, library_id: LibraryId) -> Response:
     """Answer many queries: JSON, each with options of its own, or a `.npy` matrix with `?k=` and so on for all."""
     raw = await read_body(request)
-    content = await in_thread(
+    answers = partial(
         batch_answer,
         services_of(request),
         library_id,
@@ -202,4 +211,8 @@ async def search_batch(request: Request, library_id: LibraryId) -> Response:
         max_depth=settings_of(request).max_json_depth,
         seen=metrics_of(request).searched_batch,
     )
+    try:
+        content = await in_thread(answers, embed=False)
+    except WouldBlock:
+        content = await embedding(request, answers)
     return JsonReply(content)

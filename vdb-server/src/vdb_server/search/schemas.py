@@ -16,7 +16,7 @@ class SearchQuery(Body):
 
     embedding: Embedding | None = None
     embedding_b64: EmbeddingB64 | None = None
-    text: str | None = Field(default=None, description="Embedded by the server, where an embedder is set.")
+    text: str | None = Field(default=None, description="Embedded by the library's embedder.")
     k: int = Field(default=10, ge=1, description="How many hits; `min(k, matches)` come back.")
     filter: FilterObject | None = Field(default={})
     params: dict[str, object] | None = Field(

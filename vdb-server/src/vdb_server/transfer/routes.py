@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,21 +14,22 @@ from vdb_core.services import release_memory
 from vdb_server.errors import HttpProblem
 from vdb_server.libraries.schemas import LibraryView
 from vdb_server.state import services_of, settings_of
-from vdb_server.transfer.archive import empty_file, read_archive, write_archive
-from vdb_server.wire.calls import commit, in_thread
+from vdb_server.transfer.archive import read_archive, write_archive
+from vdb_server.wire.calls import in_thread
 from vdb_server.wire.describe import BINARY, body, problems
+from vdb_server.wire.once import write
 from vdb_server.wire.parameters import LibraryId, strict_query
 from vdb_server.wire.replies import created
+from vdb_server.wire.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
-    from typing import IO
 
     from vdb_core.domain import Library
     from vdb_core.services import Services
 
-__all__ = ["router"]
+__all__ = ["router", "start_import"]
 
 router = APIRouter(prefix="/v1/libraries", tags=["transfer"], dependencies=[strict_query])
 
@@ -56,24 +58,31 @@ async def import_library(
             f"The body is {content_type!r}; this route takes {_TAR}, as export answers it.",
         )
     services, max_depth = services_of(request), settings_of(request).max_json_depth
-    with empty_file() as file:
+    with Spool("the archive") as archive:
         async for piece in request.stream():
             # Beyond a few megabytes this is a temporary file: the page cache takes a piece in microseconds.
-            file.write(piece)
-        library = await commit(_start_import, services, file, id, max_depth)
-    return created(library, "libraries", library.id)
+            archive.write(piece)
+        content = archive.view()
+        return await write(
+            request,
+            [content],
+            lambda library: created(library, "libraries", library.id),
+            start_import,
+            services,
+            content,
+            id,
+            max_depth,
+        )
 
 
-def _start_import(
-    services: Services, file: IO[bytes], renamed: str | None, max_depth: int
+def start_import(
+    services: Services, archive: memoryview, renamed: str | None, max_depth: int
 ) -> Future[Library]:
-    file.seek(0)
-    archive = read_archive(file, max_depth=max_depth)
+    """Read an archive and hand it to the core, under another id where one is given."""
+    imported = read_archive(archive, max_depth=max_depth)
     if renamed is not None:
-        archive.library["id"] = renamed
-    return services.libraries.import_library(
-        archive.library, archive.documents, archive.chunks, archive.vectors
-    )
+        imported = replace(imported, library={**imported.library, "id": renamed})
+    return services.libraries.import_library(imported)
 
 
 @router.get(
@@ -85,7 +94,7 @@ def _start_import(
     },
 )
 async def export_library(request: Request, library_id: LibraryId) -> Response:
-    """Stream the library as it is now: a tar of `library.json`, `documents.jsonl`, `chunks.jsonl`, `vectors.npy`."""
+    """Stream the library as it is now: a tar of JSON and `.npy` files, with their checksums."""
     export = await in_thread(services_of(request).libraries.export, library_id)
     pieces = write_archive(export)
     # The first piece is made before the answer begins, so that what fails early is still a proper problem.

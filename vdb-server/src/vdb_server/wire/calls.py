@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from vdb_server.state import embedding_threads_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
+
+    from starlette.requests import Request
 
     from vdb_core.engine.jobs import Job
 
-__all__ = ["commit", "finished", "in_thread"]
+__all__ = ["embedding", "finished", "in_thread"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -22,11 +27,12 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await asyncio.to_thread(function, *args, **kwargs)
 
 
-async def commit(function: Callable[P, Future[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a call that writes, and wait until what it wrote is durable."""
-    future = await asyncio.to_thread(function, *args, **kwargs)
-    # A caller who goes away does not take the write back: it is in the queue.
-    return await asyncio.shield(asyncio.wrap_future(future))
+async def embedding(request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a call that may embed texts, or open the model that does."""
+    loop = asyncio.get_running_loop()
+    # As `to_thread`: what the caller's context holds, such as the id of the request, holds in the thread too.
+    call = partial(copy_context().run, function, *args, **kwargs)
+    return await loop.run_in_executor(embedding_threads_of(request), call)
 
 
 async def finished(job: Job) -> None:

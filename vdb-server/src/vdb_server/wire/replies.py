@@ -15,9 +15,23 @@ if TYPE_CHECKING:
 
     from vdb_server.errors import Problem
 
-__all__ = ["JsonReply", "created", "dump", "entity", "json_response", "page", "path_of", "problem_response"]
+__all__ = [
+    "JsonReply",
+    "created",
+    "dump",
+    "entity",
+    "json_response",
+    "page",
+    "path_of",
+    "problem_response",
+    "result_reply",
+]
 
 JSON: Final = "application/json"
+
+
+class _Result(Protocol):
+    def to_json(self) -> dict[str, object]: ...
 
 
 class _Entity(Protocol):
@@ -54,6 +68,11 @@ def entity(value: _Entity, *, status: int = 200, location: str | None = None) ->
     if location is not None:
         headers["location"] = location
     return json_response(value.to_json(), status=status, headers=headers)
+
+
+def result_reply(value: _Result) -> Response:
+    """Answer with what a write of many rows did."""
+    return JsonReply(dump(value.to_json()))
 
 
 def created(value: _Entity, *path: str) -> Response:

@@ -1,0 +1,5 @@
+"""Pieces that several pages draw."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
