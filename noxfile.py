@@ -533,7 +533,7 @@ def template(session: nox.Session) -> None:
     """Make a plugin of each of the template's answers, install it beside a server, use it; ``-- rust`` makes that one alone."""
     _require_rust()
     python = _stack(session, "test")
-    wheels = [str(_wheel(session, python, name)) for name in DISTRIBUTIONS]
+    wheels = [str(_wheel(session, python, name)) for name in SERVING]
     for language in session.posargs or ("python", "rust"):
         folder = CACHE / "template" / language
         shutil.rmtree(folder, ignore_errors=True)
