@@ -11,6 +11,7 @@ Run without nox installed, it makes itself a private environment and starts agai
     .nox/stack            the distributions as built wheels, those that not everybody needs where a session does
     .nox/bench            vdb's indexes beside their peers
     .nox/road             vdb's server and SDK beside theirs
+    .nox/template*        a plugin of each of the template's answers, and a fresh environment with it
     .nox/lint             ruff, basedpyright and what they need to see
     .nox/packages/*       one distribution alone, a Python and a resolution each
     .nox/wheels/*         built wheels, by a digest of their sources
@@ -525,6 +526,20 @@ def _pythons() -> dict[str, str]:
             if answer.returncode == 0 and answer.stdout.strip() == version:
                 found.setdefault(version, candidate)
     return found
+
+
+@nox.session
+def template(session: nox.Session) -> None:
+    """Make a plugin of each of the template's answers, install it beside a server, use it; ``-- rust`` makes that one alone."""
+    _require_rust()
+    python = _stack(session, "test")
+    wheels = [str(_wheel(session, python, name)) for name in SERVING]
+    for language in session.posargs or ("python", "rust"):
+        folder = CACHE / "template" / language
+        shutil.rmtree(folder, ignore_errors=True)
+        interpreter = _environment(session, folder / "environment")
+        program = ROOT / "plugins-template" / "try_it.py"
+        _run(session, python, str(program), language, str(folder / "plugin"), str(interpreter), *wheels)
 
 
 @nox.session
