@@ -629,10 +629,9 @@ def road(session: nox.Session) -> None:
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Kill the server while it writes, again and again; ``-- N`` sets how many times (100)."""
-    python = _stack(session, "test")
-    rounds = session.posargs[0] if session.posargs else "100"
-    _run(session, python, "-m", "pytest", "tests/e2e/test_crash.py", VDB_CRASH_ROUNDS=rounds)
+    """Try to lose an acknowledged write: kills, failing system calls, power loss, damage; ``-- --help`` tells more."""
+    _require_rust()
+    _run(session, _stack(session, "test"), "tests/crash/run.py", *session.posargs)
 
 
 @nox.session
