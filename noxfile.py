@@ -468,7 +468,7 @@ def _fuzz(session: nox.Session, times: int, missing: list[str]) -> None:
 def tests(session: nox.Session) -> None:
     """Run all that Python and cargo can: Rust's tests, each distribution's, and those that cross them."""
     _require_rust()
-    python = _stack(session, "test", EMBEDDER, DASHBOARD)
+    python = _stack(session, "test", "whole", EMBEDDER, DASHBOARD)
     if not session.posargs:
         with session.chdir(RUST):
             session.run("cargo", "test", "--workspace", "--locked", external=True)
@@ -632,6 +632,25 @@ def crash(session: nox.Session) -> None:
     """Try to lose an acknowledged write: kills, failing system calls, power loss, damage; ``-- --help`` tells more."""
     _require_rust()
     _run(session, _stack(session, "test"), "tests/crash/run.py", *session.posargs)
+
+
+@nox.session
+def docker(session: nox.Session) -> None:
+    """Build the image and run it: made key, kill and restart, locked down, full disk, compose; ``-- -k KEY`` chooses."""
+    _need(
+        shutil.which("docker"), "docker is not on the PATH.", "sudo apt-get install docker.io docker-compose"
+    )
+    _run(
+        session,
+        _tools(session),
+        "-m",
+        "pytest",
+        "-s",
+        "-o",
+        "faulthandler_timeout=0",
+        "docker/tests",
+        *session.posargs,
+    )
 
 
 @nox.session

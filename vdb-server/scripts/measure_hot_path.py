@@ -89,7 +89,13 @@ def _without_short_way(app: Application) -> Application:
 
 async def _through(app: FastAPI, body: bytes, turns: int) -> float:
     path = "/v1/libraries/glossary/search"
-    state = {"services": _Instant(), "settings": Settings(), "metrics": Metrics()}
+    state = {
+        "services": _Instant(),
+        "settings": Settings(),
+        "metrics": Metrics(),
+        "hide": str,
+        "traced": False,
+    }
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"content-length", b"9")]
 
     async def receive() -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_operators_are_limited() -> None:
     parse_filter({f"k{number}": number for number in range(1_000)})
     found = faults_of({f"k{number}": number for number in range(1_001)})
     assert found == {
-        "/filter/k1000": "The filter has more than 1000 operators; `$in` takes many values at once."
+        "/filter/k1000": "The filter has more than 1000 operators (max_filter_nodes); `$in` takes many values at once."
     }
 
 

@@ -28,9 +28,12 @@ from vdb_server.opening import open_engine
 from vdb_server.plugins_info.routes import router as plugins_router
 from vdb_server.search import routes as search
 from vdb_server.settings import Settings
+from vdb_server.system.docs_page import router as docs_router
 from vdb_server.system.metrics import Metrics
 from vdb_server.system.routes import router as system_router
+from vdb_server.system.tracing import is_traced, telemetry_config
 from vdb_server.transfer.routes import router as transfer_router
+from vdb_server.wire.redact import PathHider
 from vdb_server.wire.replies import problem_response
 
 if TYPE_CHECKING:
@@ -66,13 +69,16 @@ def create_app(
     """
     chosen = Settings() if settings is None else settings
     metrics = Metrics()
+    # Callers in this very process may know where things lie.
+    hide = str if trusted else PathHider(chosen)
     app = Application(
         title="vdb",
         version=__version__,
-        lifespan=_lifespan(chosen, services, metrics),
-        middleware=_middleware(chosen, metrics, trusted=trusted),
+        lifespan=_lifespan(chosen, services, metrics, hide, trusted=trusted),
+        telemetry=telemetry_config(trusted=trusted),
+        middleware=_middleware(chosen, metrics, hide, trusted=trusted),
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
     for router in (
@@ -85,6 +91,7 @@ def create_app(
         indexing_router,
         plugins_router,
         system_router,
+        docs_router,
     ):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -99,6 +106,7 @@ def create_app(
         },
         chosen,
         metrics,
+        hide=hide,
         trusted=trusted,
     )
     return app
@@ -117,18 +125,36 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -> Callable[[FastAPI], Any]:
+def _lifespan(
+    settings: Settings,
+    services: Services | None,
+    metrics: Metrics,
+    hide: Callable[[str], str],
+    *,
+    trusted: bool,
+) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[AppState]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[AppState]:
         executor = ThreadPoolExecutor(_THREADS, "vdb-request")
         asyncio.get_running_loop().set_default_executor(executor)
         running = services
         if running is None:
             running = await asyncio.to_thread(open_engine, settings)
-        metrics.watch(running.statistics)
+        metrics.watch(running)
+        # FastAPI has set its exporters up by now. Only its own way makes spans: where they are wanted, all go there.
+        traced = is_traced() and not trusted
+        if traced and isinstance(app, Application):
+            app.short_way = None
         threads = ThreadPoolExecutor(_EMBEDDING_THREADS, "vdb-embedding")
         try:
-            yield {"services": running, "settings": settings, "metrics": metrics, "embedding": threads}
+            yield {
+                "services": running,
+                "settings": settings,
+                "metrics": metrics,
+                "hide": hide,
+                "traced": traced,
+                "embedding": threads,
+            }
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             if services is None:
@@ -137,9 +163,11 @@ def _lifespan(settings: Settings, services: Services | None, metrics: Metrics) -
     return lifespan
 
 
-def _middleware(settings: Settings, metrics: Metrics, *, trusted: bool) -> list[Middleware]:
+def _middleware(
+    settings: Settings, metrics: Metrics, hide: Callable[[str], str], *, trusted: bool
+) -> list[Middleware]:
     layers = [
-        Middleware(middleware.ObserveMiddleware, metrics=metrics),
+        Middleware(middleware.ObserveMiddleware, metrics=metrics, hide=hide),
         Middleware(middleware.TargetMiddleware),
     ]
     if not trusted:

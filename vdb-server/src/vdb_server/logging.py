@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from vdb_server.system.tracing import trace_ids
+
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
     from vdb_server.settings import Settings
 
-__all__ = ["configure_logging", "get_logger"]
+__all__ = ["AUDIT_LOGGER", "REQUEST_ID", "configure_logging", "get_logger"]
+
+AUDIT_LOGGER: Final = "vdb_server.audit"
+"""Whose lines are written whatever the level of all others is."""
+
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("vdb_request_id", default=None)
+"""Id of the request that is being answered, also in the threads that work for it."""
 
 
 _FIELDS: Final = ("library", "operations", "rows", "seconds", "rows_per_s")
@@ -54,6 +63,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+    logging.getLogger(AUDIT_LOGGER).setLevel(min(logging.INFO, root.level))
     # Its lines about starting and stopping repeat what the command says itself.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
     # What callers get wrong is in the answers they get; anybody could fill the log with it.
@@ -64,5 +74,15 @@ def _shared() -> list[Processor]:
     return [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
+        _add_request,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+
+
+def _add_request(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Say in which request, and in which trace, something happened."""
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        event.setdefault("request_id", request_id)
+    event.update(trace_ids())
+    return event

@@ -89,6 +89,8 @@ def make_openapi(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name, schema in definitions.get("$defs", {}).items():
         schemas.setdefault(name, schema)
+    for schema in schemas.values():
+        _forget_null_defaults(schema)
     components["securitySchemes"] = {
         "key": {
             "type": "http",
@@ -108,3 +110,10 @@ def make_openapi(app: FastAPI) -> dict[str, Any]:
             }
     app.openapi_schema = document
     return document
+
+
+def _forget_null_defaults(schema: dict[str, Any]) -> None:
+    """What may be left out and must not be null has no default: a schema that offers null would contradict itself."""
+    for field in schema.get("properties", {}).values():
+        if field.get("default", ...) is None and field.get("type") not in {None, "null"}:
+            del field["default"]

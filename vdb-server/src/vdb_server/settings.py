@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from vdb_server.keys import read_key
+
 if TYPE_CHECKING:
     from vdb_core.services import EngineSettings
 
@@ -62,6 +64,15 @@ class Settings(BaseSettings):
     read_only_api_key: SecretStr | None = None
     """May read, which includes searching."""
 
+    api_key_file: Path | None = None
+    """File that holds ``api_key``, as Docker and Kubernetes hand over secrets."""
+
+    read_only_api_key_file: Path | None = None
+    """File that holds ``read_only_api_key``."""
+
+    make_api_key: bool = False
+    """Where a key is needed and none is given: make one, print it once, and keep it in the data directory."""
+
     insecure: bool = False
     """Listen beyond this machine without a key, knowingly."""
 
@@ -100,6 +111,12 @@ class Settings(BaseSettings):
 
     max_bulk_body_bytes: Positive = 2 << 30
     """Largest body of ``chunks/bulk`` and ``libraries/import``."""
+
+    header_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """Seconds within which the headers of a request arrive."""
+
+    body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds for a body, beside one for each 1,000 bytes of it, and for a client that takes nothing of its answer."""
 
     max_k: Positive = 10_000
     """Most hits a query may ask for."""
@@ -144,6 +161,21 @@ class Settings(BaseSettings):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_from_files(cls, values: dict[str, object]) -> dict[str, object]:
+        found = dict(values)
+        for name in ("api_key", "read_only_api_key"):
+            file = found.get(f"{name}_file")
+            if file:
+                if found.get(name):
+                    variable = f"VDB_{name.upper()}"
+                    raise ValueError(
+                        f"{variable} and {variable}_FILE are both set: say which of the two is meant"
+                    )
+                found[name] = read_key(Path(str(file)))
+        return found
+
     @field_validator("api_key", "read_only_api_key")
     @classmethod
     def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
@@ -168,6 +200,11 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether others can reach the server, nobody would be asked for a key, and nobody said that this is meant."""
+        return not is_loopback(self.host) and self.api_key is None and not self.insecure
+
     def refusal(self) -> str | None:
         """Why a server must not start like this, or ``None`` where it may."""
         if self.workers > 1:
@@ -175,7 +212,7 @@ class Settings(BaseSettings):
                 f"{self.workers} worker processes were asked for, and one data directory is served by one process: "
                 "leave the number at 1 (searches and builds use all cores by threads)."
             )
-        if not is_loopback(self.host) and self.api_key is None and not self.insecure:
+        if self.needs_key and not self.make_api_key:
             return (
                 f"{self.host} can be reached from other machines and no API key is set: "
                 "set VDB_API_KEY, listen on 127.0.0.1, or say --insecure."

@@ -269,7 +269,7 @@ def _one_by_one(
             if len(values) == 0:
                 detail = _wrong_length(dimension, 0)
             elif len(values) > max_dimension:
-                detail = f"an embedding has at most {max_dimension} numbers; received {len(values)}"
+                detail = f"an embedding has at most {max_dimension} numbers (max_dimension); received {len(values)}"
             elif dimension is None:
                 dimension = len(values)
             elif len(values) != dimension:

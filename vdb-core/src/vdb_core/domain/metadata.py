@@ -46,7 +46,10 @@ def check_metadata(
         size = len(orjson.dumps(value))
         if size > max_bytes:
             faults.append(
-                Fault(pointer, f"metadata takes at most {max_bytes} bytes as JSON; received {size}")
+                Fault(
+                    pointer,
+                    f"metadata takes at most {max_bytes} bytes as JSON (max_metadata_bytes); received {size}",
+                )
             )
     return faults
 
@@ -118,7 +121,9 @@ def _check_object(value: object, pointer: str, levels: int, faults: list[Fault])
         faults.append(Fault(pointer, f"expected an object; received a value of type {type(value).__name__}"))
         return
     if levels <= 0:
-        faults.append(Fault(pointer, "objects are nested deeper than is allowed; flatten the metadata"))
+        faults.append(
+            Fault(pointer, "objects are nested deeper than is allowed (max_json_depth); flatten the metadata")
+        )
         return
     for key, item in cast("dict[object, object]", value).items():
         if (

@@ -138,7 +138,7 @@ class Committer:
                 raise EngineClosed("The engine is closed; open it again to write.")
             if self._pending >= self._max_pending:
                 raise WriteQueueFull(
-                    f"{self._pending} writes are waiting, which is the limit; try again in a moment.",
+                    f"{self._pending} writes are waiting, which is the limit (max_pending_writes); try again in a moment.",
                     retry_after=1.0,
                 )
             self._pending += 1

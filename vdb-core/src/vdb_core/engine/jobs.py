@@ -128,6 +128,7 @@ class JobRegistry:
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._ended: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
 
     def add(self, job: Job) -> Job:
@@ -139,6 +140,7 @@ class JobRegistry:
                     : len(self._jobs) - _KEPT
                 ]:
                     del self._jobs[job_id]
+        job.add_done_callback(self._count)
         return job
 
     def get(self, job_id: str) -> Job:
@@ -153,3 +155,13 @@ class JobRegistry:
         """Every job that is kept, oldest first."""
         with self._lock:
             return list(self._jobs.values())
+
+    def ended(self) -> dict[tuple[str, str], int]:
+        """How many jobs have ended, by kind and state, those that are not kept any more included."""
+        with self._lock:
+            return dict(self._ended)
+
+    def _count(self, job: Job) -> None:
+        with self._lock:
+            key = (job.kind, job.state)
+            self._ended[key] = self._ended.get(key, 0) + 1

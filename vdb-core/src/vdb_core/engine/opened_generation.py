@@ -107,8 +107,10 @@ def _open_index(state: LibraryState, snapshot: StoredSnapshot, plugins: PluginMa
         )
     except Exception as error:  # noqa: BLE001 - a broken plugin or a damaged index degrades the library, never loses it
         _log.warning("the index of library %r cannot be loaded: %s", state.info["id"], error)
+        # Every answer will carry it: where the files lie is told in the log alone.
+        why = str(error).replace(str(snapshot.directory), "snapshot")
         state.warnings = (
-            f"the saved index of type {name!r} cannot be loaded ({error}): rebuilt now, exact until then",
+            f"the saved index of type {name!r} cannot be loaded ({why}): rebuilt now, exact until then",
         )
         return
     state.active = ActiveIndex(type=kind, params=params, index=index)

@@ -23,7 +23,7 @@ from vdb_core.engine.recovery import Progress, gap_before
 from vdb_core.engine.state import LibraryState, read_info
 from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import FormatUnsupported, SnapshotDamaged, StorageFailed, StorageFull
-from vdb_core.persistence import SnapshotParts
+from vdb_core.persistence import MeasuredJournal, SnapshotParts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -101,6 +101,12 @@ class Storage:
         self.suspects: dict[str, VdbError] = {}
         """Libraries of which it was seen at once that they cannot be opened; the others are looked at when touched."""
         self._align_journal()
+
+    @property
+    def journal_bytes(self) -> int | None:
+        """Bytes of the journal on disk, where there is one and it can tell."""
+        journal = self._journal
+        return journal.nbytes if isinstance(journal, MeasuredJournal) else None
 
     def _align_journal(self) -> None:
         """Let positions go on above those of the snapshots, also where the journal's file was lost.

@@ -280,7 +280,10 @@ class _Parser:
 
     def _too_deep(self, pointer: str, depth: int) -> bool:
         if depth > self._max_depth:
-            self._fault(pointer, f"The filter nests deeper than {self._max_depth} levels; make it flatter.")
+            self._fault(
+                pointer,
+                f"The filter nests deeper than {self._max_depth} levels (max_filter_depth); make it flatter.",
+            )
             return True
         return False
 
@@ -289,7 +292,7 @@ class _Parser:
         if self._nodes > self._max_nodes:
             self._stop(
                 pointer,
-                f"The filter has more than {self._max_nodes} operators; `$in` takes many values at once.",
+                f"The filter has more than {self._max_nodes} operators (max_filter_nodes); `$in` takes many values at once.",
             )
 
     def _count_values(self, count: int, pointer: str) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "Embedder",
     "Journal",
     "JournalEntry",
+    "MeasuredJournal",
     "SnapshotParts",
     "SnapshotStore",
     "StoredSnapshot",
@@ -198,6 +199,16 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Flush and release."""
+        ...
+
+
+@runtime_checkable
+class MeasuredJournal(Protocol):
+    """A journal that can tell how much room it takes; one that cannot is as good."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
         ...
 
 

@@ -89,6 +89,15 @@ class SqliteJournal:
         """Why nothing is written any more, or none. It stays so until the file is opened anew."""
         return self._broken
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file and of its write-ahead log."""
+        total = 0
+        for file in (self._path, self._path.with_name(f"{self._path.name}-wal")):
+            with suppress(FileNotFoundError):  # the log is not there all the time
+                total += file.stat().st_size
+        return total
+
     # Appending
 
     def append(self, batch: Sequence[JournalEntry]) -> int:

@@ -7,6 +7,7 @@ from vdb_core.engine.jobs import Job
 from vdb_core.engine.memory import release_memory, return_memory_early
 from vdb_core.services.indexing import IndexingService
 from vdb_core.services.libraries import LibraryService
+from vdb_core.services.measuring import Measurements
 from vdb_core.services.opening import Services, open_services
 from vdb_core.services.queries import QueryService
 from vdb_core.services.results import DeleteResult, Export, Page, SearchAnswer, UpsertResult, WouldBlock
@@ -26,6 +27,7 @@ __all__ = [
     "KeptAnswer",
     "LibraryService",
     "Limits",
+    "Measurements",
     "Once",
     "Page",
     "QueryService",

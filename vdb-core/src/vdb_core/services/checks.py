@@ -72,7 +72,9 @@ def text_fault(value: object, pointer: str, *, max_bytes: int) -> list[Fault]:
             Fault(pointer, f"expected Unicode text; received a lone surrogate at code point {error.start}")
         ]
     if size > max_bytes:
-        return [Fault(pointer, f"expected at most {max_bytes} bytes of UTF-8; received {size}")]
+        return [
+            Fault(pointer, f"expected at most {max_bytes} bytes of UTF-8 (max_text_bytes); received {size}")
+        ]
     return []
 
 

@@ -172,7 +172,9 @@ class ChunkOperations(DocumentOperations):
         if not isinstance(rows, (list, tuple)):
             raise ValidationFailed.at(pointer, f"expected a list of chunks; received {type(rows).__name__}")
         if limit is not None and len(rows) > limit:
-            raise ValidationFailed.at(pointer, f"expected at most {limit} rows; received {len(rows)}")
+            raise ValidationFailed.at(
+                pointer, f"expected at most {limit} rows (max_batch_rows); received {len(rows)}"
+            )
         if not isinstance(create_documents, bool):
             kind = type(create_documents).__name__
             raise ValidationFailed.at("/create_documents", f"expected true or false; received {kind}")
@@ -387,7 +389,8 @@ class ChunkOperations(DocumentOperations):
             listed = cast("list[object]", ids)
             if len(listed) > limits.max_batch_rows:
                 raise ValidationFailed.at(
-                    "/ids", f"expected at most {limits.max_batch_rows} ids; received {len(listed)}"
+                    "/ids",
+                    f"expected at most {limits.max_batch_rows} ids (max_batch_rows); received {len(listed)}",
                 )
             raise_faults([fault for at, one in enumerate(listed) for fault in check_id(one, f"/ids/{at}")])
             chosen = list(dict.fromkeys(cast("list[str]", listed)))

@@ -119,7 +119,10 @@ class LibraryService(ChunkOperations):
             not isinstance(dimension, int) or isinstance(dimension, bool) or not 1 <= dimension <= top
         ):
             faults.append(
-                Fault("/dimension", f"expected a whole number from 1 to {top}; received {dimension!r}")
+                Fault(
+                    "/dimension",
+                    f"expected a whole number from 1 to {top} (max_dimension); received {dimension!r}",
+                )
             )
         metadata = body.get("metadata", {})
         faults.extend(self._metadata_faults(metadata, "/metadata"))
@@ -268,10 +271,13 @@ class LibraryService(ChunkOperations):
 
         return self._engine.committer.submit(library_id, prepare)
 
-    def delete(self, library_id: str, *, if_match: int | None = None) -> Future[None]:
+    def delete(self, library_id: str, *, if_match: int | None = None) -> Future[int | None]:
         """Delete a library and all that is in it; a build of it is cancelled first.
 
         A library that is damaged beyond opening can be deleted too.
+
+        Returns:
+            How many chunks were in it, when that is done; none where that cannot be told any more.
         """
         try:
             entry = self._engine.entry(library_id)
@@ -283,16 +289,17 @@ class LibraryService(ChunkOperations):
         with entry.build_lock:
             entry.closing = True
             building = entry.building
-        done: Future[None] = Future()
+        done: Future[int | None] = Future()
 
-        def prepare(overlay: Overlay) -> Plan[None]:
+        def prepare(overlay: Overlay) -> Plan[int]:
             check_if_match(if_match, overlay.info["revision"], f"Library {library_id!r}")
-            return Plan([RemoveLibrary()], lambda: None)
+            chunks = overlay.published.live
+            return Plan([RemoveLibrary()], lambda: chunks)
 
-        def finish(write: Future[None]) -> None:
+        def finish(write: Future[int]) -> None:
             error = write.exception()
             if error is None:
-                done.set_result(None)
+                done.set_result(write.result())
                 return
             if not isinstance(error, LibraryNotFound):
                 # Somebody else deleted it: what is left of it must never be built.

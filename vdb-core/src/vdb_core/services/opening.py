@@ -8,6 +8,7 @@ from vdb_core.engine.core import Engine
 from vdb_core.plugins import PluginManager
 from vdb_core.services.indexing import IndexingService
 from vdb_core.services.libraries import LibraryService
+from vdb_core.services.measuring import Measurements, measure
 from vdb_core.services.queries import QueryService
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class Services:
             "pending_writes": self._engine.committer.pending,
             "running_jobs": sum(not job.finished for job in self._engine.jobs.all()),
         }
+
+    def measurements(self) -> Measurements:
+        """Figures that have parts."""
+        return measure(self._engine)
 
     def close(self) -> None:
         """Stop builds, finish the queued writes, release the data directory. Idempotent."""

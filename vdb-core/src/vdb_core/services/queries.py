@@ -109,7 +109,7 @@ class QueryService:
             )
         if len(queries) > limit:
             raise ValidationFailed.at(
-                "/queries", f"expected at most {limit} queries; received {len(queries)}"
+                "/queries", f"expected at most {limit} queries (max_batch_rows); received {len(queries)}"
             )
         entry = self._entry(library_id, wait=True)
         parsed: list[_Query] = []
@@ -164,7 +164,9 @@ class QueryService:
             )
         limit = self._engine.settings.limits.max_batch_rows
         if len(matrix) > limit:
-            raise ValidationFailed.at("", f"expected at most {limit} queries; received {len(matrix)}")
+            raise ValidationFailed.at(
+                "", f"expected at most {limit} queries (max_batch_rows); received {len(matrix)}"
+            )
         rest: dict[str, object] = {"k": k, "include": list(include)}
         if filter is not None:
             rest["filter"] = filter
@@ -261,7 +263,10 @@ class QueryService:
         k = body.get("k", 10)
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= limits.max_k:
             faults.append(
-                Fault(f"{pointer}/k", f"expected a whole number from 1 to {limits.max_k}; received {k!r}")
+                Fault(
+                    f"{pointer}/k",
+                    f"expected a whole number from 1 to {limits.max_k} (max_k); received {k!r}",
+                )
             )
         include = _include(body.get("include", _DEFAULT_INCLUDE), f"{pointer}/include", faults)
         min_score = body.get("min_score")
@@ -414,6 +419,7 @@ class QueryService:
                 warnings=warnings,
                 took_ms=took,
                 explain=None if explain is None else explain.copy(),
+                route=found.route,
             )
             for hits in every
         ]

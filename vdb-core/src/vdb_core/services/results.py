@@ -88,6 +88,8 @@ class SearchAnswer:
     warnings: list[str] = field(default_factory=list)
     took_ms: float = 0.0
     explain: dict[str, object] | None = None
+    route: Sequence[str] = ()
+    """Where was looked, as ``explain`` shows it: for whoever counts searches, no part of the JSON."""
 
     def to_json(self) -> bytes:
         """The answer as JSON, in the form of the REST API."""

@@ -269,7 +269,7 @@ def _matrix(
             detail = f"expected float32 or float16 [n, dim]; received {vectors.dtype} {list(vectors.shape)}"
             raise ValidationFailed.at("/vectors", detail)
         if vectors.shape[1] > limits.max_dimension:
-            detail = f"expected at most {limits.max_dimension} numbers a row; received {vectors.shape[1]}"
+            detail = f"expected at most {limits.max_dimension} numbers a row (max_dimension); received {vectors.shape[1]}"
             raise ValidationFailed.at("/vectors", detail)
         if dimension is not None and vectors.shape[1] != dimension:
             # Every row has the same fault: one that names the matrix says as much as a million that name its rows.

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from vdb_server.audit import audited_delete
 from vdb_server.chunks.schemas import ChunkPage, ChunkPatch, ChunkRow, ChunksDelete, ChunkView
 from vdb_server.documents.schemas import DeletedView
 from vdb_server.state import services_of, settings_of
@@ -112,14 +113,9 @@ async def list_chunks(
 async def delete_chunks(request: Request, library_id: LibraryId) -> Response:
     """Delete chunks by their ids or by a filter; an empty body or filter is refused."""
     wanted = await read_object(request)
-    return await write(
-        request,
-        [await request.body()],
-        result_reply,
-        services_of(request).libraries.delete_chunks,
-        library_id,
-        wanted,
-    )
+    delete = services_of(request).libraries.delete_chunks
+    audited = audited_delete(request, delete, "chunks", library_id, body=wanted)
+    return await write(request, [await request.body()], result_reply, audited, library_id, wanted)
 
 
 @router.get("/{chunk_id}", response_model=ChunkView, responses=problems(400, 404, 422))
@@ -158,7 +154,6 @@ async def delete_chunk(
 ) -> Response:
     """Delete a chunk."""
     expected = parse_if_match(if_match)
-    libraries = services_of(request).libraries
-    return await write(
-        request, [], result_reply, libraries.delete_chunk, library_id, chunk_id, if_match=expected
-    )
+    delete = services_of(request).libraries.delete_chunk
+    audited = audited_delete(request, delete, "chunk", library_id, item=chunk_id)
+    return await write(request, [], result_reply, audited, library_id, chunk_id, if_match=expected)

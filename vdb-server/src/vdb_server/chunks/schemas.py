@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from vdb_server.wire.models import (
+    Absent,
     Body,
     Embedding,
     EmbeddingB64,
     EntityId,
+    ExistingId,
     FilterObject,
     MetadataObject,
     Time,
@@ -30,7 +32,7 @@ __all__ = [
 class ChunkRow(Body):
     """A chunk, as it is created or upserted. It needs an embedding, or a text where there is an embedder."""
 
-    id: EntityId | None = None
+    id: EntityId | Absent = None
     document_id: str | None = Field(default=None, description="The document that it belongs to.")
     text: str | None = None
     embedding: Embedding | None = None
@@ -49,8 +51,8 @@ class ChunkPatch(Body):
         description="Another text, embedded where the library has an embedder and the patch brings no embedding; "
         "null removes it.",
     )
-    embedding: Embedding | None = None
-    embedding_b64: EmbeddingB64 | None = None
+    embedding: Embedding | Absent = None
+    embedding_b64: EmbeddingB64 | Absent = None
     metadata: MetadataObject | None = Field(
         default=None, description="Merged into what is there; null removes a key."
     )
@@ -76,8 +78,10 @@ class UpsertView(View):
 class ChunksDelete(Body):
     """Which chunks to delete: exactly one of the two. Ids that are unknown count 0."""
 
-    ids: list[str] | None = None
-    filter: FilterObject | None = None
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["ids"]}, {"required": ["filter"]}]})
+
+    ids: list[ExistingId] | Absent = None
+    filter: FilterObject | Absent = Field(default=None, json_schema_extra={"minProperties": 1})
 
 
 class ChunkView(View):

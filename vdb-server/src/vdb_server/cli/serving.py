@@ -11,13 +11,16 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
+from pydantic import SecretStr
 
 from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
 from vdb_core.services import return_memory_early
 from vdb_server.app import create_app
 from vdb_server.cli.configuration import told_of_embedder
 from vdb_server.cli.output import Failure, line, warn
+from vdb_server.cli.patience import Patience, look_at
 from vdb_server.cli.writing import Protocol
+from vdb_server.keys import KEPT_KEY, keep_key
 from vdb_server.logging import configure_logging
 from vdb_server.opening import open_engine
 
@@ -36,6 +39,9 @@ time, as a fold or a build does in between, the median search over HTTP took 9.6
 _GRACE_S: Final = 20
 """How long requests that are being answered may take to end once the server was asked to stop."""
 
+_TICKS_A_LOOK: Final = 10
+"""uvicorn ticks ten times a second."""
+
 _KEEP_ALIVE_S: Final = 75
 """Longer than clients keep idle connections: a server that closes first makes their next request fail."""
 
@@ -51,10 +57,12 @@ def serve(settings: Settings) -> None:
     if refusal is not None:
         raise Failure(refusal, 2)
     configure_logging(settings)
+    _name_service()
     return_memory_early()
     with _listen(settings.host, settings.port) as listener:
         try:
-            services = open_engine(settings)
+            with _stoppable():
+                services = open_engine(settings)
         except DataDirectoryLocked as error:
             raise Failure(str(error)) from error
         except ValidationFailed as error:
@@ -65,6 +73,8 @@ def serve(settings: Settings) -> None:
             if report.state not in {"loaded", "disabled"}:
                 warn(f"vdb: plugin {report.name} of {report.distribution} is not loaded: {report.reason}")
         with services:
+            if settings.needs_key:
+                settings = _with_kept_key(settings)
             # What was imported so far stays for good: collections need not walk it again and again.
             gc.freeze()
             sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -80,20 +90,68 @@ def serve(settings: Settings) -> None:
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_GRACE_S,
             )
-            _Server(config, f"http://{_shown(settings.host)}:{listener.getsockname()[1]}").run([listener])
+            patience = Patience(headers=settings.header_timeout_s, body=settings.body_timeout_s)
+            url = f"http://{_shown(settings.host)}:{listener.getsockname()[1]}"
+            _Server(config, url, patience).run([listener])
+
+
+@contextlib.contextmanager
+def _stoppable() -> Generator[None]:
+    """Let SIGTERM end what runs before the server takes signals over.
+
+    In a container this is process 1, which the system's own answer to SIGTERM spares: without this, stopping it while
+    much is read from disk would wait until it is killed.
+    """
+
+    def leave(number: int, _: object) -> None:
+        raise Failure("stopped before it was ready", 128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _with_kept_key(settings: Settings) -> Settings:
+    """Settings with the key of the data directory, which is made and shown where there is none yet."""
+    file = settings.data_dir / KEPT_KEY
+    try:
+        key, is_new = keep_key(settings.data_dir)
+        kept = settings.model_copy(update={"api_key": SecretStr(key)})
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(
+            f"the API key cannot be kept in {file}: {error.strerror or error}. Set VDB_API_KEY."
+        ) from error
+    if is_new:
+        line(
+            f"vdb listens beyond this machine and no API key was given, so it made one:\n\n    {key}\n\n"
+            f"It is shown this once and kept in {file}. VDB_API_KEY sets another."
+        )
+    else:
+        line(f"vdb uses the API key in {file}. VDB_API_KEY sets another.")
+    return kept
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and ends with 0 where a signal asked it to."""
+    """Says when it is ready, hangs up on who keeps it waiting, and ends with 0 where a signal asked it to."""
 
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, url: str, patience: Patience) -> None:
         super().__init__(config)
         self._url = url
+        self._patience = patience
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             line(f"vdb is ready at {self._url}")
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_LOOK == 0:
+            look_at(self.server_state.connections, self._patience)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -124,6 +182,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _name_service() -> None:
+    """Call ourselves vdb in traces, unless the standard variables say otherwise."""
+    if "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        os.environ.setdefault("OTEL_SERVICE_NAME", "vdb")
 
 
 def _workers() -> int:

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 from vdb_server.cli.output import Failure
+from vdb_server.keys import read_key
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -168,7 +169,7 @@ def mapped(path: Path) -> Generator[memoryview]:
 def _open_url(url: str) -> Generator[Target]:
     import httpx
 
-    key = os.environ.get("VDB_API_KEY") or os.environ.get("VDB_READ_ONLY_API_KEY")
+    key = _key()
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         client = httpx.Client(
@@ -243,6 +244,20 @@ def refusal(status: int, content: bytes) -> Refusal:
     except (ValueError, KeyError, TypeError):
         reason = ""
     return Refusal(_told(status, content), reason)
+
+
+def _key() -> str | None:
+    """The key of the environment, the one that may write first."""
+    for name in ("VDB_API_KEY", "VDB_READ_ONLY_API_KEY"):
+        file = os.environ.get(f"{name}_FILE")
+        if key := os.environ.get(name):
+            return key
+        if file:
+            try:
+                return read_key(Path(file))
+            except ValueError as error:
+                raise Failure(f"{name}_FILE: {error}", 2) from error
+    return None
 
 
 def _told(status: int, content: bytes) -> str:

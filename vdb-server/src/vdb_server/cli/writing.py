@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from vdb_server.cli.patience import PatientProtocol
 
 __all__ = ["JoinedWrites", "Protocol"]
 
 
 @final
-class Protocol(HttpToolsProtocol):
+class Protocol(PatientProtocol):
     """uvicorn's protocol over a transport that waits a moment for what follows."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -36,7 +36,9 @@ class JoinedWrites:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write, now or in a moment."""
+        """Write, now or in a moment; nothing where the connection is gone, which uvloop would make an error of."""
+        if self._transport.is_closing():
+            return
         kept = self._kept
         if kept:
             self._kept = b""
@@ -50,7 +52,8 @@ class JoinedWrites:
         kept = self._kept
         if kept:
             self._kept = b""
-            self._transport.write(kept)
+            if not self._transport.is_closing():
+                self._transport.write(kept)
 
     def close(self) -> None:
         """Write what was kept, then close."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from vdb_server.audit import audited_delete
 from vdb_server.documents.schemas import (
     DeletedView,
     DocumentCreate,
@@ -106,6 +107,5 @@ async def delete_document(
     """Delete a document and its chunks."""
     expected = parse_if_match(if_match)
     libraries = services_of(request).libraries
-    return await write(
-        request, [], result_reply, libraries.delete_document, library_id, document_id, if_match=expected
-    )
+    audited = audited_delete(request, libraries.delete_document, "document", library_id, item=document_id)
+    return await write(request, [], result_reply, audited, library_id, document_id, if_match=expected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vdb_server.wire.models import Body, EntityId, MetadataObject, Time, View
+from vdb_server.wire.models import Absent, Body, EntityId, MetadataObject, Time, View
 
 __all__ = ["DeletedView", "DocumentCreate", "DocumentPage", "DocumentPatch", "DocumentView"]
 
@@ -12,7 +12,7 @@ __all__ = ["DeletedView", "DocumentCreate", "DocumentPage", "DocumentPatch", "Do
 class DocumentCreate(Body):
     """A new document."""
 
-    id: EntityId | None = None
+    id: EntityId | Absent = None
     metadata: MetadataObject = Field(default={})
 
 

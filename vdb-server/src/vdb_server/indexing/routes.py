@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from vdb_core.errors import ValidationFailed
 from vdb_server.indexing.schemas import IndexBuild, IndexStatusView, JobAccepted, JobView, SnapshotWrite
-from vdb_server.state import services_of
+from vdb_server.state import hide_of, services_of
 from vdb_server.wire.calls import finished, in_thread
 from vdb_server.wire.describe import body, json_content, problems, schema_ref
 from vdb_server.wire.json_body import read_optional_object
@@ -51,9 +51,8 @@ async def build_index(request: Request, library_id: LibraryId) -> Response:
     wait = _take_wait(given)
 
     async def start() -> Response:
-        return await _answer(
-            await in_thread(services_of(request).indexing.start, library_id, given), wait=wait
-        )
+        job = await in_thread(services_of(request).indexing.start, library_id, given)
+        return await _answer(request, job, wait=wait)
 
     return await started(request, [await request.body()], start)
 
@@ -81,7 +80,8 @@ async def write_snapshot(request: Request, library_id: LibraryId) -> Response:
         raise ValidationFailed.at(f"/{next(iter(given))}", "unknown field; known: wait")
 
     async def start() -> Response:
-        return await _answer(await in_thread(services_of(request).indexing.snapshot, library_id), wait=wait)
+        job = await in_thread(services_of(request).indexing.snapshot, library_id)
+        return await _answer(request, job, wait=wait)
 
     return await started(request, [await request.body()], start)
 
@@ -89,7 +89,7 @@ async def write_snapshot(request: Request, library_id: LibraryId) -> Response:
 @router.get("/jobs/{job_id}", tags=["jobs"], response_model=JobView, responses=problems(400, 404, 422))
 async def get_job(request: Request, job_id: JobId) -> Response:
     """Tell how far a job is."""
-    return json_response(services_of(request).indexing.job(job_id).to_json())
+    return _told(request, services_of(request).indexing.job(job_id))
 
 
 @router.delete("/jobs/{job_id}", tags=["jobs"], response_model=JobView, responses=problems(400, 404, 422))
@@ -97,7 +97,7 @@ async def cancel_job(request: Request, job_id: JobId) -> Response:
     """Ask a job to stop; one that has ended stays as it is."""
 
     async def cancel() -> Response:
-        return json_response(services_of(request).indexing.cancel(job_id).to_json())
+        return _told(request, services_of(request).indexing.cancel(job_id))
 
     return await started(request, [], cancel)
 
@@ -109,8 +109,15 @@ def _take_wait(given: dict[str, object]) -> bool:
     return wait
 
 
-async def _answer(job: Job, *, wait: bool) -> Response:
+def _told(request: Request, job: Job) -> Response:
+    view = job.to_json()
+    if job.error is not None:
+        view["error"] = hide_of(request)(job.error)
+    return json_response(view)
+
+
+async def _answer(request: Request, job: Job, *, wait: bool) -> Response:
     if wait:
         await finished(job)
-        return json_response(job.to_json())
+        return _told(request, job)
     return json_response({"job_id": job.id}, status=202, headers={"location": path_of("jobs", job.id)})

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vdb_server.wire.models import Body, Time, View
+from vdb_server.wire.models import Absent, Body, Time, View
 
 __all__ = ["IndexBuild", "IndexStatusView", "JobAccepted", "JobView", "SnapshotWrite"]
 
@@ -14,8 +14,8 @@ __all__ = ["IndexBuild", "IndexStatusView", "JobAccepted", "JobView", "SnapshotW
 class IndexBuild(Body):
     """Which index to build. What is left out stays as it is; another type begins with its defaults."""
 
-    type: str | None = Field(default=None, description="Name of an installed index type.")
-    params: dict[str, object] | None = Field(default=None, description="Build parameters.")
+    type: str | Absent = Field(default=None, description="Name of an installed index type.")
+    params: dict[str, object] | Absent = Field(default=None, description="Build parameters.")
     wait: bool = Field(default=False, description="Answer when the build has ended.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from vdb_server.audit import audited_delete
 from vdb_server.libraries.schemas import LibraryCreate, LibraryPage, LibraryPatch, LibraryView
 from vdb_server.state import services_of
 from vdb_server.wire.calls import in_thread
@@ -99,7 +100,7 @@ async def patch_library(request: Request, library_id: LibraryId, if_match: IfMat
 async def delete_library(request: Request, library_id: LibraryId, if_match: IfMatch = None) -> Response:
     """Delete a library and everything in it."""
     expected = parse_if_match(if_match)
-    libraries = services_of(request).libraries
+    audited = audited_delete(request, services_of(request).libraries.delete, "library", library_id)
     return await write(
-        request, [], lambda _: Response(status_code=204), libraries.delete, library_id, if_match=expected
+        request, [], lambda _: Response(status_code=204), audited, library_id, if_match=expected
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vdb_server.wire.models import Body, MetadataObject, NewLibraryId, Time, View
+from vdb_server.wire.models import Absent, Body, MetadataObject, NewLibraryId, Time, View
 
 __all__ = ["IndexChoice", "LibraryCreate", "LibraryPage", "LibraryPatch", "LibraryView"]
 
@@ -25,7 +25,7 @@ class IndexChoice(Body):
 class LibraryCreate(Body):
     """A new library."""
 
-    id: NewLibraryId | None = None
+    id: NewLibraryId | Absent = None
     name: str = Field(description="What people call it.")
     metric: Literal["cosine", "dot", "l2"] = Field(default="cosine", description="How near is measured.")
     dimension: int | None = Field(
@@ -45,7 +45,7 @@ class LibraryCreate(Body):
 class LibraryPatch(Body):
     """Changes to a library, as a JSON merge patch."""
 
-    name: str | None = Field(default=None, description="Another name.")
+    name: str | Absent = Field(default=None, description="Another name.")
     metadata: MetadataObject | None = Field(
         default=None, description="Merged into what is there; null removes a key."
     )

@@ -6,6 +6,7 @@ import hmac
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from vdb_server.audit import KEY_NAME
 from vdb_server.errors import HttpProblem
 from vdb_server.middleware.headers import header
 
@@ -53,6 +54,7 @@ class AuthenticationMiddleware:
                 "This server asks for a key: send Authorization: Bearer KEY with a valid one.",
                 headers={"www-authenticate": 'Bearer realm="vdb"'},
             )
+        scope[KEY_NAME] = "api_key" if writes else "read_only_api_key"
         if not writes and not _is_reading(scope):
             raise HttpProblem.of(
                 HTTPStatus.FORBIDDEN,

@@ -32,12 +32,14 @@ class BodyLimitMiddleware:
 
     def check(self, scope: Scope, receive: Receive) -> Receive:
         """Raise an ``HttpProblem`` for a body that is announced too large; returns a ``receive`` that raises later."""
-        limit = self._bulk_limit if _is_bulk(scope["path"]) else self._limit
+        bulk = _is_bulk(scope["path"])
+        limit = self._bulk_limit if bulk else self._limit
+        name = "max_bulk_body_bytes" if bulk else "max_body_bytes"
         declared = header(scope, b"content-length")
         if declared is not None and declared.isascii() and declared.isdigit():
             # The server hands over exactly as many bytes as were declared: nothing is left to count.
             if int(declared) > limit:
-                raise _too_large(limit, f"{declared} bytes were announced")
+                raise _too_large(name, limit, f"{declared} bytes were announced")
             return receive
         received = 0
 
@@ -47,7 +49,7 @@ class BodyLimitMiddleware:
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > limit:
-                    raise _too_large(limit, "more than that arrived")
+                    raise _too_large(name, limit, "more than that arrived")
             return message
 
         return counting
@@ -57,11 +59,11 @@ def _is_bulk(path: str) -> bool:
     return path.endswith("/chunks/bulk") or path == "/v1/libraries/import"
 
 
-def _too_large(limit: int, what: str) -> HttpProblem:
+def _too_large(name: str, limit: int, what: str) -> HttpProblem:
     return HttpProblem.of(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "body_too_large",
-        f"A body here has at most {limit:,} bytes; {what}. Send it in parts, or raise the limit in the settings.",
+        f"A body here has at most {limit:,} bytes ({name}); {what}. Send it in parts, or raise the limit in the settings.",
         # What is still on its way is not wanted: the connection ends here.
         headers={"connection": "close"},
     )

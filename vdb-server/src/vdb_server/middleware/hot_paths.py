@@ -38,7 +38,13 @@ class ShortWay:
     """Answers ``POST /v1/libraries/{library_id}/TAIL`` for the tails it is given."""
 
     def __init__(
-        self, endpoints: Mapping[str, Endpoint], settings: Settings, metrics: Metrics, *, trusted: bool
+        self,
+        endpoints: Mapping[str, Endpoint],
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        hide: Callable[[str], str],
+        trusted: bool,
     ) -> None:
         """Set up the checks.
 
@@ -46,13 +52,14 @@ class ShortWay:
             endpoints: what answers, by tail.
             settings: whose keys, hosts and limits hold.
             metrics: where requests are counted.
+            hide: takes out of the texts of operators' errors what callers need not know.
             trusted: every caller is this very process: no key is asked for, ``Host`` and ``Origin`` are not looked at.
         """
         self._endpoints = {
             tail.encode(): (endpoint, f"/v1/libraries/{{library_id}}/{tail}")
             for tail, endpoint in endpoints.items()
         }
-        self._observed = ObserveMiddleware(self._checked, metrics)
+        self._observed = ObserveMiddleware(self._checked, metrics, hide=hide)
         self._limit = BodyLimitMiddleware(self._answer, settings)
         self._guard = None if trusted else GuardMiddleware(self._answer, settings)
         self._authentication = None if trusted else AuthenticationMiddleware(self._answer, settings)

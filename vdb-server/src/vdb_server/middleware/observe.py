@@ -6,18 +6,22 @@ import logging
 import os
 import re
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 
-from vdb_core.errors import VdbError
+from vdb_core.errors import StorageFull, VdbError
+from vdb_core.persistence.durable import is_full
 from vdb_server.errors import HttpProblem, internal_error, problem_of
-from vdb_server.logging import get_logger
+from vdb_server.logging import REQUEST_ID, get_logger
 from vdb_server.middleware.headers import header
 from vdb_server.wire.replies import problem_response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from vdb_server.errors import Problem
@@ -40,9 +44,17 @@ _LOGGER: Final = "vdb_server.requests"
 class ObserveMiddleware:
     """Sees the request first and the response last."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, hide: Callable[[str], str]) -> None:
+        """Set up.
+
+        Args:
+            app: what is further in.
+            metrics: where requests are counted.
+            hide: takes out of the texts of operators' errors what callers need not know.
+        """
         self._app = app
         self._metrics = metrics
+        self._hide = hide
         self._log = get_logger(_LOGGER)
         # Asked before a record is put together: that would cost as much as the rest of this layer.
         self._requests = logging.getLogger(_LOGGER)
@@ -55,6 +67,7 @@ class ObserveMiddleware:
         started = time.perf_counter()
         asked = header(scope, b"x-request-id")
         request_id = asked if asked is not None and _REQUEST_ID.fullmatch(asked) else os.urandom(8).hex()
+        REQUEST_ID.set(request_id)
         method: str = scope["method"]
         head = method == "HEAD"
         # Everything that can be got can be asked for its head; the server's own scope stays as it is.
@@ -99,7 +112,6 @@ class ObserveMiddleware:
                     route=template,
                     status=status,
                     ms=round(seconds * 1e3, 3),
-                    request_id=request_id,
                 )
 
     def _problem(self, error: Exception, request_id: str, method: str, scope: Scope) -> Problem:
@@ -117,13 +129,16 @@ class ObserveMiddleware:
                     detail=problem.detail,
                     method=method,
                     route=_template(scope),
-                    request_id=request_id,
                     exc_info=problem.status == HTTPStatus.INTERNAL_SERVER_ERROR,
                 )
+                problem = replace(problem, detail=self._hide(problem.detail))
             return problem
-        self._log.error(
-            "unexpected error", method=method, route=_template(scope), request_id=request_id, exc_info=error
-        )
+        if isinstance(error, OSError) and is_full(error):
+            error = StorageFull(
+                f"No room for the body of the request: {error.strerror}. Free some space in TMPDIR."
+            )
+            return self._problem(error, request_id, method, scope)
+        self._log.error("unexpected error", method=method, route=_template(scope), exc_info=error)
         return internal_error(request_id)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from vdb_server.plugins_info.schemas import IndexTypePage, PluginPage
-from vdb_server.state import services_of
+from vdb_server.state import hide_of, services_of
 from vdb_server.wire.parameters import strict_query
 from vdb_server.wire.replies import page
 
@@ -23,4 +23,9 @@ async def list_index_types(request: Request) -> Response:
 @router.get("/plugins", response_model=PluginPage)
 async def list_plugins(request: Request) -> Response:
     """List every plugin with its state and, where it is not loaded, the reason."""
-    return page([report.to_json() for report in services_of(request).plugins.reports()], None)
+    hide = hide_of(request)
+    reports = [report.to_json() for report in services_of(request).plugins.reports()]
+    for report in reports:
+        reason = report["reason"]
+        report["reason"] = hide(reason) if isinstance(reason, str) else None
+    return page(reports, None)

@@ -17,7 +17,8 @@ from vdb_core.services import WouldBlock
 from vdb_server.errors import HttpProblem, bad_parameter
 from vdb_server.middleware.headers import header
 from vdb_server.search.schemas import BatchAnswer, BatchQuery, SearchAnswerView, SearchQuery
-from vdb_server.state import services_of, settings_of
+from vdb_server.state import is_traced, metrics_of, services_of, settings_of
+from vdb_server.system.tracing import describe
 from vdb_server.wire.calls import embedding, in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
 from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object, read_body
@@ -25,6 +26,8 @@ from vdb_server.wire.parameters import LibraryId, flag, names_of, parse_object_p
 from vdb_server.wire.replies import JsonReply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from vdb_core.services import SearchAnswer, Services
 
 __all__ = ["answer", "batch_answer", "router", "search", "search_batch"]
@@ -68,6 +71,9 @@ async def search(request: Request, library_id: LibraryId) -> Response:
             found = await embedding(request, services.queries.search, library_id, query)
         else:
             found = await in_thread(services.queries.search, library_id, query)
+    metrics_of(request).searched(found)
+    if is_traced(request):
+        describe(found, library_id)
     return JsonReply(found.to_json())
 
 
@@ -96,8 +102,12 @@ def batch_answer(
     query_string: bytes,
     max_depth: int,
     embed: bool = True,
+    seen: Callable[[Sequence[SearchAnswer]], None] | None = None,
 ) -> bytes:
-    """Answer a batch of queries, whichever form it comes in; without ``embed`` raises ``WouldBlock`` of texts."""
+    """Answer a batch of queries, whichever form it comes in; ``seen`` is called with the answers.
+
+    Without ``embed`` raises ``WouldBlock`` of texts.
+    """
     if content_type == "application/x-npy":
         answers = _matrix_answers(services, library_id, raw, query_string, max_depth)
     else:
@@ -114,6 +124,8 @@ def batch_answer(
             given["queries"],  # pyright: ignore[reportArgumentType] - the core checks what it is
             embed=embed,
         )
+    if seen is not None:
+        seen(answers)
     return b'{"results":[' + b",".join([answer.to_json() for answer in answers]) + b"]}"
 
 
@@ -197,6 +209,7 @@ async def search_batch(request: Request, library_id: LibraryId) -> Response:
         content_type=header(request.scope, b"content-type"),
         query_string=request.scope["query_string"],
         max_depth=settings_of(request).max_json_depth,
+        seen=metrics_of(request).searched_batch,
     )
     try:
         content = await in_thread(answers, embed=False)

@@ -18,8 +18,8 @@ class SearchQuery(Body):
     embedding_b64: EmbeddingB64 | None = None
     text: str | None = Field(default=None, description="Embedded by the library's embedder.")
     k: int = Field(default=10, ge=1, description="How many hits; `min(k, matches)` come back.")
-    filter: FilterObject = Field(default={})
-    params: dict[str, object] = Field(
+    filter: FilterObject | None = Field(default={})
+    params: dict[str, object] | None = Field(
         default={}, description="Search parameters of the active index, see `GET /v1/index-types`."
     )
     include: list[Literal["text", "metadata", "embedding"]] = Field(

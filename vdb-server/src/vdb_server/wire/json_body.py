@@ -155,7 +155,8 @@ def _refuse_depth(value: object, max_depth: int) -> NoReturn:
         level = [(pointer, item) for pointer, item in below if type(item) in _CONTAINERS]
     where = level[0][0] if level else ""
     raise ValidationFailed.at(
-        where, f"JSON is nested at most {max_depth} deep; this value is deeper: flatten the body"
+        where,
+        f"JSON is nested at most {max_depth} deep (max_json_depth); this value is deeper: flatten the body",
     )
 
 
@@ -193,7 +194,7 @@ def _explain(raw: bytes, error: orjson.JSONDecodeError, max_depth: int) -> NoRet
 def _far_too_deep(max_depth: int) -> NoReturn:
     """Refuse what the fast parser itself gave up on; a pointer to it would be longer than it helps."""
     raise ValidationFailed.at(
-        "", f"JSON is nested at most {max_depth} deep; this body is far deeper: flatten it"
+        "", f"JSON is nested at most {max_depth} deep (max_json_depth); this body is far deeper: flatten it"
     )
 
 

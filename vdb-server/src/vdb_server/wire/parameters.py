@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from vdb_core.errors import RevisionMismatch, ValidationFailed
 from vdb_server.errors import HttpProblem, bad_parameter
 from vdb_server.wire.json_body import parse_object
+from vdb_server.wire.models import ID_SCHEMA, LIBRARY_ID_PATTERN, Absent
 from vdb_server.wire.paths import decode_chunk_id, decode_document_id, decode_library_id, decode_segment
 
 if TYPE_CHECKING:
@@ -39,16 +40,24 @@ __all__ = [
 ]
 
 LibraryId = Annotated[
-    str, Path(description="Id of the library.", examples=["glossary"]), AfterValidator(decode_library_id)
+    str,
+    Path(
+        description="Id of the library.",
+        examples=["glossary"],
+        json_schema_extra={"pattern": LIBRARY_ID_PATTERN},
+    ),
+    AfterValidator(decode_library_id),
 ]
 DocumentId = Annotated[
     str,
-    Path(description="Id of the document; a slash is `%2F`.", examples=["book-1"]),
+    Path(
+        description="Id of the document; a slash is `%2F`.", examples=["book-1"], json_schema_extra=ID_SCHEMA
+    ),
     AfterValidator(decode_document_id),
 ]
 ChunkId = Annotated[
     str,
-    Path(description="Id of the chunk; a slash is `%2F`.", examples=["c-1"]),
+    Path(description="Id of the chunk; a slash is `%2F`.", examples=["c-1"], json_schema_extra=ID_SCHEMA),
     AfterValidator(decode_chunk_id),
 ]
 JobId = Annotated[
@@ -56,13 +65,14 @@ JobId = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of the page.")]
 Cursor = Annotated[
-    str | None, Query(description="`next_cursor` of the page before; leave it out for the first page.")
+    str | Absent, Query(description="`next_cursor` of the page before; leave it out for the first page.")
 ]
 IfMatch = Annotated[
-    str | None,
+    str | Absent,
     Header(
         description='Change it only while its `ETag` is this one, as `"7"`; `*` = whatever it is.',
-        examples=['"7"'],
+        examples=["*"],
+        json_schema_extra={"pattern": r'^("[0-9]{1,18}"|\*)$'},
     ),
 ]
 
