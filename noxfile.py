@@ -11,6 +11,7 @@ Run without nox installed, it makes itself a private environment and starts agai
     .nox/stack            the distributions as built wheels, those that not everybody needs where a session does
     .nox/bench            vdb's indexes beside their peers
     .nox/road             vdb's server and SDK beside theirs
+    .nox/template*        a plugin of each of the template's answers, and a fresh environment with it
     .nox/lint             ruff, basedpyright and what they need to see
     .nox/packages/*       one distribution alone, a Python and a resolution each
     .nox/wheels/*         built wheels, by a digest of their sources
@@ -528,6 +529,20 @@ def _pythons() -> dict[str, str]:
 
 
 @nox.session
+def template(session: nox.Session) -> None:
+    """Make a plugin of each of the template's answers, install it beside a server, use it; ``-- rust`` makes that one alone."""
+    _require_rust()
+    python = _stack(session, "test")
+    wheels = [str(_wheel(session, python, name)) for name in SERVING]
+    for language in session.posargs or ("python", "rust"):
+        folder = CACHE / "template" / language
+        shutil.rmtree(folder, ignore_errors=True)
+        interpreter = _environment(session, folder / "environment")
+        program = ROOT / "plugins-template" / "try_it.py"
+        _run(session, python, str(program), language, str(folder / "plugin"), str(interpreter), *wheels)
+
+
+@nox.session
 def serve(session: nox.Session) -> None:
     """Run the server; what follows ``--`` goes to ``vdb serve``."""
     python = _stack(session)
@@ -614,10 +629,9 @@ def road(session: nox.Session) -> None:
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Kill the server while it writes, again and again; ``-- N`` sets how many times (100)."""
-    python = _stack(session, "test")
-    rounds = session.posargs[0] if session.posargs else "100"
-    _run(session, python, "-m", "pytest", "tests/e2e/test_crash.py", VDB_CRASH_ROUNDS=rounds)
+    """Try to lose an acknowledged write: kills, failing system calls, power loss, damage; ``-- --help`` tells more."""
+    _require_rust()
+    _run(session, _stack(session, "test"), "tests/crash/run.py", *session.posargs)
 
 
 @nox.session

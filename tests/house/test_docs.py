@@ -22,6 +22,7 @@ PAGES = sorted(
         *ROOT.glob("vdb-*/README.md"),
         *ROOT.glob("plugins/*/README.md"),
         *ROOT.glob("demo/**/*.md"),
+        *ROOT.glob("plugins-template/*.md"),
     ]
 )
 RECORDS = {
@@ -53,7 +54,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     source = "\n".join(["from __future__ import annotations", *blocks(page.read_text("utf-8"), "python")])
     script.write_text(source, "utf-8")
     # A page that tests a plugin with the conformance kit is a file for pytest, as its reader's will be.
-    runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "IndexConformance" in source else []
+    runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "Conformance)" in source else []
     done = subprocess.run(
         [sys.executable, "-W", "error", *runner, script.name],
         cwd=tmp_path,

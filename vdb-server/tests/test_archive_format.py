@@ -241,6 +241,17 @@ def test_nothing_but_plain_files_of_known_names_is_taken(client: Any, archive: b
     assert client("GET", "/v1/libraries").json()["items"] == []
 
 
+@pytest.mark.parametrize("kind", [*b"1234567LKSDMNVA"])
+def test_a_whole_archive_with_one_member_of_another_kind_is_refused(client: Any, kind: int) -> None:
+    fill(client, "dot")
+    archive = bytearray(client("GET", EXPORT).body)
+    archive[156] = kind
+    archive[148:156] = b"%06o\0 " % (sum(archive[:148]) + 256 + sum(archive[156:512]))
+    answer = client("POST", "/v1/libraries/import?id=copy", body=bytes(archive), headers=TAR)
+    assert (answer.status, "no plain file" in answer.json()["detail"]) == (422, True), answer.body
+    assert client("GET", "/v1/libraries/copy").status == 404
+
+
 def test_times_in_extended_headers_do_no_harm(client: Any) -> None:
     fill(client, "dot")
     file = io.BytesIO()

@@ -141,3 +141,15 @@ def test_settings_that_no_embedder_fits_are_refused_at_the_start(
 
     with pytest.raises(ValidationFailed, match=word):
         open_engine(Settings(data_dir=tmp_path, **given))
+
+
+def test_texts_under_a_key_are_embedded_and_written_once(client: Any, words: Words) -> None:
+    headers = {"idempotency-key": '"once"', "content-type": "application/json"}
+    body = b'{"chunks":[{"text":"a cat sleeps"}]}'
+    first = client("POST", f"{L}/chunks/upsert", body=body, headers=headers)
+    again = client("POST", f"{L}/chunks/upsert", body=body, headers=headers)
+    assert (first.status, again.status) == (200, 200)
+    assert first.body == again.body
+    assert again.headers["idempotent-replayed"] == "true"
+    assert words.asked == [["a cat sleeps"]]
+    assert client("GET", L).json()["chunks"] == 1

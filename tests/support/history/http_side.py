@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import tarfile
@@ -269,10 +270,17 @@ def export_of(
     documents: list[dict[str, Any]],
     chunks: list[dict[str, Any]],
     vectors: NDArray[np.float32],
+    norms: NDArray[np.float64] | None,
+    row_ids: NDArray[np.int64],
 ) -> dict[str, object]:
-    """What the model compares of an export."""
-    if len(vectors) != len(chunks):
-        raise ServerFailed(f"an export has {len(chunks)} chunks and {len(vectors)} vectors")
+    """What the model compares of an export: embeddings in the scale in which a reader gets them."""
+    lengths = {len(chunks), len(vectors), len(row_ids), len(chunks) if norms is None else len(norms)}
+    if len(lengths) != 1 or np.any(np.diff(row_ids) <= 0):
+        raise ServerFailed(
+            f"the parts of an export contradict each other: {lengths} rows, numbered {row_ids}"
+        )
+    if norms is not None:
+        vectors = (vectors.astype(np.float64) * norms[:, np.newaxis]).astype(np.float32)
     return {
         "library": library_of(library),
         "documents": {one["id"]: document_of(one) for one in documents},
@@ -288,11 +296,22 @@ def _export_of(content: bytes) -> dict[str, object]:
         for member in tar:
             stream = tar.extractfile(member)
             files[member.name] = b"" if stream is None else stream.read()
+    for line in files.pop("SHA256SUMS").decode().splitlines():
+        digest, name = line.split("  ")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise ServerFailed(f"{name} of an export is not what SHA256SUMS says")
+    arrays = {
+        name: np.load(io.BytesIO(content), allow_pickle=False)
+        for name, content in files.items()
+        if name.endswith(".npy")
+    }
     return export_of(
         orjson.loads(files["library.json"]),
         [orjson.loads(line) for line in files["documents.jsonl"].splitlines()],
         [orjson.loads(line) for line in files["chunks.jsonl"].splitlines()],
-        np.load(io.BytesIO(files["vectors.npy"]), allow_pickle=False),
+        arrays["vectors.npy"],
+        arrays.get("norms.npy"),
+        arrays["ids.npy"],
     )
 
 

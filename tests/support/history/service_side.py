@@ -147,6 +147,7 @@ def _answer(answer: SearchAnswer) -> dict[str, object]:
 def _export(export: Export) -> dict[str, object]:
     documents = [orjson.loads(one) for one in export.documents]
     chunks = [orjson.loads(one) for one in export.chunks]
-    blocks = list(export.vectors)
-    vectors = np.concatenate(blocks) if blocks else np.empty((0, export.dimension), dtype=np.float32)
-    return export_of(export.library, documents, chunks, vectors)
+    vectors = np.concatenate([np.empty((0, export.dimension), dtype=np.float32), *export.vectors])
+    norms = None if export.norms is None else np.concatenate([np.empty(0), *export.norms])
+    row_ids = np.concatenate([np.empty(0, dtype=np.int64), *export.row_ids])
+    return export_of(export.library, documents, chunks, vectors, norms, row_ids)

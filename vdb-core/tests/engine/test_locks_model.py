@@ -74,7 +74,7 @@ PLANTED = {
     ),
     "a writer does not look at readers": (" or self._readers or ", " or ", "inside at once"),
     "a writer does not look at the writer inside": (" or self._writing or ", " or ", "inside at once"),
-    "a writer does not look at passes": (" or self._passes\n", "\n", "reader . can wait for ever"),
+    "a writer does not look at passes": (" or self._passes", "", "reader . can wait for ever"),
     "writers enter in any order": (
         "self._waiting_writers[0] is not token or ",
         "",

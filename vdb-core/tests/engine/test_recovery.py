@@ -14,8 +14,9 @@ import pytest
 from engine_kit import add, build, fill, nearest
 
 from vdb_core.engine.operations import Upsert
-from vdb_core.errors import SnapshotDamaged
+from vdb_core.errors import SnapshotDamaged, StorageFull
 from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
+from vdb_core.persistence.sqlite_journal import SqliteJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,6 +241,23 @@ def test_a_damaged_entry_of_the_journal_makes_its_library_unavailable_and_no_oth
     again = opener(tmp_path)
     assert [one.id for one in again.libraries.list().items] == ["other"]
     assert again.health()["unavailable"] == {"lib": "storage_failed"}
+
+
+def test_an_opening_that_fails_can_be_tried_again(
+    opener: Callable[..., Services], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_generations(opener, tmp_path)
+    for file in tmp_path.glob("_journal.sqlite3*"):
+        file.unlink()
+
+    def full(self: SqliteJournal, position: int) -> None:
+        raise StorageFull("no room")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(SqliteJournal, "advance_to", full)
+        with pytest.raises(StorageFull):
+            opener(tmp_path)
+    assert opener(tmp_path).libraries.get("lib").chunks == 12
 
 
 def test_a_copy_of_a_crashed_directory_opens_like_the_directory(

@@ -108,7 +108,7 @@ def test_a_library_that_chooses_has_the_dimension_of_its_embedder() -> None:
     ("body", "word"),
     [
         ({"embedder": "wrods"}, "Did you mean 'words'"),
-        ({"embedder": 3}, "expected a name"),
+        ({"embedder": 3}, "expected a string"),
         ({"embedder": "words", "dimension": 3}, "16 numbers"),
     ],
 )

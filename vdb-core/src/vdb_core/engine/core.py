@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import TYPE_CHECKING, final
@@ -47,7 +48,12 @@ class Engine:
         self._directory_lock: DirectoryLock | None = None
         store, journal = self._open_storage()
         self.trouble = Trouble(journal)
-        self.storage = Storage(plugins, store, journal, self.trouble)
+        try:
+            self.storage = Storage(plugins, store, journal, self.trouble)
+            position = 0 if journal is None else journal.position
+        except BaseException:
+            self._let_go(store, journal)
+            raise
         self.builder = Builder(
             plugins=plugins,
             storage=self.storage,
@@ -69,7 +75,7 @@ class Engine:
             None if settings.durability == "none" else journal,
             max_pending=settings.limits.max_pending_writes,
             trouble=self.trouble,
-            position=0 if journal is None else journal.position,
+            position=position,
             published=self._published,
         )
         self.builder.attach(self.committer)
@@ -106,6 +112,15 @@ class Engine:
             self._directory_lock.release()
             raise
         return store, journal
+
+    def _let_go(self, store: SnapshotStore | None, journal: Journal | None) -> None:
+        """Close what was opened: whoever sees to the reason tries again, in this process too."""
+        for opened in (journal, store):
+            if opened is not None:
+                with contextlib.suppress(OperatorError):
+                    opened.close()
+        if self._directory_lock is not None:
+            self._directory_lock.release()
 
     def _journal_params(self, kind: JournalType) -> BaseModel:
         """Settings of a journal; one that has a parameter ``durability`` is told of the engine's."""

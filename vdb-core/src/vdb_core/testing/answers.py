@@ -28,37 +28,54 @@ Answer = tuple["NDArray[np.uint32]", "NDArray[np.float32]"]
 
 def check_shape(answer: object, queries: int, k: int, case: str) -> None:
     """Check that an answer is a pair of uint32 slots and float32 distances, both ``[q, k]``."""
-    assert isinstance(answer, tuple), f"{case}: search returns (slots, distances); received {type(answer)}"
+    assert isinstance(answer, tuple), (
+        f"{case}: search() returns a tuple (slots, distances); received {type(answer)}"
+    )
     assert len(answer) == 2, f"{case}: search returns (slots, distances); received {len(answer)} values"
     for name, array, dtype in (("slots", answer[0], np.uint32), ("distances", answer[1], np.float32)):
-        assert isinstance(array, np.ndarray), f"{case}: {name} is an array; received {type(array)}"
-        assert array.dtype == dtype, f"{case}: {name} is {np.dtype(dtype)}; received {array.dtype}"
-        assert array.shape == (queries, k), f"{case}: {name} is {(queries, k)}; received {array.shape}"
+        assert isinstance(array, np.ndarray), f"{case}: {name} is a NumPy array; received {type(array)}"
+        assert array.dtype == dtype, (
+            f"{case}: expected {name} of {np.dtype(dtype)}; received {array.dtype}. Make it with that dtype; no cast is done for you."
+        )
+        assert array.shape == (queries, k), (
+            f"{case}: expected {name} of shape {(queries, k)}; received {array.shape}. Pad with NO_SLOT and +inf."
+        )
 
 
 def check_slots(answer: Answer, rows: int, case: str) -> None:
     """Check that every slot is a row, and none comes twice in one answer."""
     for position, slots in enumerate(answer[0]):
         found = slots[slots != NO_SLOT]
-        assert (found < rows).all(), f"{case}, query {position}: slot {found.max()} of {rows} rows"
-        assert len(np.unique(found)) == len(found), f"{case}, query {position}: a slot comes twice"
+        assert (found < rows).all(), (
+            f"{case}, query {position}: received slot {found.max()}; expected 0 to {rows - 1}, or NO_SLOT"
+        )
+        assert len(np.unique(found)) == len(found), (
+            f"{case}, query {position}: a slot comes twice; expected each row once. Merge candidates before the best are kept."
+        )
 
 
 def check_padding(answer: Answer, case: str) -> None:
     """Check that what is missing is at the end: slot 0xFFFFFFFF, distance +inf."""
     for position, (slots, distances) in enumerate(zip(*answer, strict=True)):
         missing = slots == NO_SLOT
-        assert not (missing[:-1] & ~missing[1:]).any(), f"{case}, query {position}: a hit behind the padding"
-        assert (distances[missing] == np.inf).all(), f"{case}, query {position}: padding has distance +inf"
+        assert not (missing[:-1] & ~missing[1:]).any(), (
+            f"{case}, query {position}: a hit behind the padding; expected NO_SLOT at the end alone"
+        )
+        assert (distances[missing] == np.inf).all(), (
+            f"{case}, query {position}: beside NO_SLOT stands {distances[missing][0]}; expected +inf"
+        )
 
 
 def check_order(answer: Answer, case: str) -> None:
     """Check that distances ascend and none is NaN."""
     for position, distances in enumerate(answer[1]):
-        assert not np.isnan(distances).any(), f"{case}, query {position}: a distance is NaN"
+        assert not np.isnan(distances).any(), (
+            f"{case}, query {position}: a distance is NaN; expected a number. What overflows is +inf: as far as can be."
+        )
         ascending = distances[:-1] <= distances[1:]
         assert ascending.all(), (
-            f"{case}, query {position}: distance {int(np.argmin(ascending)) + 1} is smaller than the one before"
+            f"{case}, query {position}: distance {int(np.argmin(ascending)) + 1} is smaller than the one before; expected them ascending, "
+            "whatever the metric: smaller is closer, so the dot product is negative"
         )
 
 
@@ -68,7 +85,7 @@ def check_equal_rows(problem: Problem, answer: Answer, case: str) -> None:
         found = slots[slots != NO_SLOT].astype(np.int64)
         equal = (problem.rows[found[:-1]] == problem.rows[found[1:]]).all(axis=1)
         assert (found[:-1] < found[1:])[equal].all(), (
-            f"{case}, query {position}: equal rows, larger slot first"
+            f"{case}, query {position}: of equal rows the larger slot came first; sort by distance, then by slot"
         )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vdb_core.indexes import Metric
 
-__all__ = ["PROBLEMS", "Problem", "filters", "long_rows", "make_problem"]
+__all__ = ["PROBLEMS", "Problem", "filters", "long_problem", "make_problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,15 +51,15 @@ def make_problem(name: str, metric: Metric, *, seed: int = 7) -> Problem:
     return Problem(name=name, metric=metric, rows=rows, queries=queries, integral=integral)
 
 
-def long_rows(count: int, metric: Metric) -> tuple[Problem, NDArray[np.float32]]:
-    """Make a problem of many rows of 256 dimensions, and return its rows beside it."""
+def long_problem(count: int, metric: Metric) -> Problem:
+    """Make a problem of many rows of 256 dimensions."""
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((count, 256), dtype=np.float32)
     queries = rng.standard_normal((64, 256), dtype=np.float32)
     if metric == "cosine":
         rows, queries = normalize(rows)[0], normalize(queries)[0]
     rows.flags.writeable = False
-    return Problem(name="long", metric=metric, rows=rows, queries=queries, integral=False), rows
+    return Problem(name="long", metric=metric, rows=rows, queries=queries, integral=False)
 
 
 def filters(rows: int) -> Iterator[tuple[str, NDArray[np.uint64]]]:
@@ -68,6 +68,7 @@ def filters(rows: int) -> Iterator[tuple[str, NDArray[np.uint64]]]:
     yield "none", bitmap.empty(rows)
     yield "all", bitmap.full(rows)
     if rows:
+        yield "the first", bitmap.from_slots([0], rows)
         yield "the last", bitmap.from_slots([rows - 1], rows)
         yield "few", bitmap.from_slots(rng.integers(0, rows, 12), rows)
         yield "half", bitmap.from_bool(rng.random(rows) < 0.5)
@@ -138,6 +139,12 @@ def _extreme_norms(rng: np.random.Generator) -> _Pair:
     )
 
 
+def _norms_apart(rng: np.random.Generator) -> _Pair:
+    """Long rows, short rows and very short queries: each metric ranks them in an order of its own."""
+    scale = 10.0 ** rng.uniform(-1, 1, (1500, 1))
+    return rng.standard_normal((1500, 12)) * scale, rng.standard_normal((8, 12)) * 0.01
+
+
 def _zeros(rng: np.random.Generator) -> _Pair:
     rows = rng.integers(-1, 2, (130, 4)).astype(np.float64)
     rows[::3] = 0
@@ -163,6 +170,7 @@ PROBLEMS: Final[dict[str, Callable[[np.random.Generator], _Pair]]] = {
     "near_ties": _near_ties,
     "mixed_norms": _mixed_norms,
     "extreme_norms": _extreme_norms,
+    "norms_apart": _norms_apart,
     "zeros": _zeros,
     "one_row": _one_row,
     "no_rows": _no_rows,

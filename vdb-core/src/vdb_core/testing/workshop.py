@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from vdb_core.indexes import METRICS
 from vdb_core.plugins import validate_params
-from vdb_core.testing.problems import PROBLEMS, Problem, make_problem
+from vdb_core.testing.problems import PROBLEMS, Problem, long_problem, make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from vdb_core.indexes import Index, Metric
     from vdb_core.plugins import IndexType
 
-__all__ = ["Watch", "Workshop", "each", "mapped_file"]
+__all__ = ["Long", "Watch", "Workshop", "contents", "each", "first_metric", "mapped_file"]
 
 
 @final
@@ -34,7 +36,10 @@ class Watch:
         self.reports: list[tuple[str, int, int]] = []
         self.asked: int = 0
         self.began: float = time.monotonic()
+        self.longest_silence: float = 0.0
+        """Most seconds between two questions, or before the first."""
         self._cancel_at = cancel_at
+        self._last_asked = self.began
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Note a report."""
@@ -43,12 +48,33 @@ class Watch:
     def cancelled(self) -> bool:
         """Note that the build asked, and answer."""
         self.asked += 1
+        now = time.monotonic()
+        self.longest_silence = max(self.longest_silence, now - self._last_asked)
+        self._last_asked = now
         return 0 < self._cancel_at <= self.asked
 
     @property
     def elapsed(self) -> float:
         """Seconds since the build began."""
         return time.monotonic() - self.began
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Long:
+    """An index over many rows."""
+
+    problem: Problem
+    """Its rows, and queries."""
+
+    index: Index
+    """Built once, closed by the workshop."""
+
+    watch: Watch
+    """What its build said and asked."""
+
+    seconds: float
+    """How long its build took."""
 
 
 @final
@@ -59,6 +85,7 @@ class Workshop:
         self.index_type = index_type
         self.params = validate_params(index_type.params, params, "/params")
         self._kept: dict[tuple[str, Metric], tuple[Problem, Index]] = {}
+        self._long: dict[tuple[int, Metric], Long] = {}
 
     def build(
         self,
@@ -94,11 +121,24 @@ class Workshop:
             self._kept[name, metric] = made
         return made
 
+    def long(self, count: int, metric: Metric) -> Long:
+        """Return an index over many rows with what its build told, the same one each time."""
+        made = self._long.get((count, metric))
+        if made is None:
+            problem, watch = long_problem(count, metric), Watch()
+            index = self.build(problem.rows, metric, watch=watch)
+            made = Long(problem=problem, index=index, watch=watch, seconds=watch.elapsed)
+            self._long[count, metric] = made
+        return made
+
     def close(self) -> None:
         """Close the indexes that are kept."""
         for _, index in self._kept.values():
             index.close()
+        for made in self._long.values():
+            made.index.close()
         self._kept.clear()
+        self._long.clear()
 
 
 def each(workshop: Workshop, metric: Metric) -> Iterator[tuple[Problem, Index, str]]:
@@ -106,6 +146,20 @@ def each(workshop: Workshop, metric: Metric) -> Iterator[tuple[Problem, Index, s
     for name in PROBLEMS:
         problem, index = workshop.kept(name, metric)
         yield problem, index, f"problem {name}, {metric}"
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, by its path within it."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def first_metric(index_type: IndexType) -> Metric:
+    """A metric of a type, for what does not depend on it."""
+    return next(metric for metric in METRICS if metric in index_type.metrics)
 
 
 def mapped_file(rows: NDArray[np.float32], file: Path) -> NDArray[np.float32]:
