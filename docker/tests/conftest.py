@@ -75,4 +75,7 @@ def volume() -> Iterator[str]:
     """A volume that goes when the test ends."""
     name = docker("volume", "create", "--label", LABEL).stdout.strip()
     yield name
-    docker("volume", "rm", name, check=False)
+    # Containers of the test may still be there: which fixture ends first hangs on the order in which a test names them.
+    for each in docker("ps", "--all", "--quiet", "--filter", f"volume={name}").stdout.split():
+        docker("rm", "--force", each)
+    docker("volume", "rm", name)
