@@ -1,11 +1,13 @@
 # The image of vdb's server:   docker build -t vdb .
 #                              docker run -p 8000:8000 -v vdb-data:/app/data vdb
 #
-#   wheels ──▶ environment ──▶ server
+#   wheels ─┬▶ environment ──▶ server               (the last stage: what a build without --target makes)
+#           └▶ dashboard-environment ──▶ dashboard
 #
 # wheels        our distributions, built from this checkout; Rust in release mode
 # environment   a virtual environment of them and of what uv.lock names, checked by its hashes
 # server        the environment on a plain Python: no compiler, no package cache, not root
+# dashboard     the same of vdb-dashboard: docker build --target dashboard -t vdb-dashboard .
 #
 # Every stage is plain Dockerfile that the classic builder takes too, and no base is needed but these two.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
@@ -22,14 +24,56 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels ./vdb-index-rust
 COPY vdb-core vdb-core
 COPY vdb-server vdb-server
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels ./vdb-core ./vdb-server
+COPY vdb-sdk vdb-sdk
+COPY vdb-dashboard vdb-dashboard
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dashboard-wheels ./vdb-sdk ./vdb-dashboard
 
-FROM ${PYTHON_IMAGE} AS environment
+FROM ${PYTHON_IMAGE} AS lock
 RUN python -m venv /opt/tools && /opt/tools/bin/pip install --no-cache-dir uv==0.13.*
 WORKDIR /src
-COPY pyproject.toml uv.lock ./
 COPY --from=wheels /src /src
-# Every member of the workspace has to be there for the lock to be read, whether it is installed or not.
-COPY vdb-sdk/pyproject.toml vdb-sdk/
+COPY pyproject.toml uv.lock ./
+
+FROM lock AS dashboard-environment
+RUN /opt/tools/bin/uv export --quiet --frozen --package vdb-dashboard --no-dev \
+        --no-emit-workspace --output-file /requirements.txt
+RUN python -m venv --without-pip /opt/vdb \
+    && pip --python /opt/vdb install --no-cache-dir --require-hashes --only-binary :all: -r /requirements.txt
+COPY --from=wheels /dashboard-wheels /wheels
+RUN pip --python /opt/vdb install --no-cache-dir --no-deps --no-index /wheels/*.whl \
+    && pip --python /opt/vdb check
+
+FROM ${PYTHON_IMAGE} AS dashboard
+ARG VERSION=0.1.0
+ARG REVISION=
+LABEL org.opencontainers.image.title="vdb-dashboard" \
+      org.opencontainers.image.description="A dashboard for vdb in the browser" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN groupadd --gid 10001 vdb \
+    && useradd --uid 10001 --gid vdb --no-create-home --home-dir /tmp --shell /usr/sbin/nologin vdb
+COPY --from=dashboard-environment /opt/vdb /opt/vdb
+COPY docker/healthcheck.py /app/healthcheck.py
+# Streamlit keeps what it has to under its user's home; nothing of it is worth a volume.
+ENV PATH=/opt/vdb/bin:$PATH \
+    HOME=/tmp \
+    HEALTH_PATH=/_stcore/health \
+    HEALTH_PORT=8501 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    VDB_URL=http://server:8000
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 8501
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-I", "/app/healthcheck.py"]
+# Beyond loopback it lends nobody a key: whoever opens the page enters one.
+ENTRYPOINT ["vdb-dashboard"]
+CMD ["--host", "0.0.0.0"]
+
+FROM lock AS environment
 RUN /opt/tools/bin/uv export --quiet --frozen --package vdb-server --extra telemetry --no-dev \
         --no-emit-workspace --output-file /requirements.txt
 RUN python -m venv --without-pip /opt/vdb \

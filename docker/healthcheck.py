@@ -1,4 +1,4 @@
-"""The image's health check: asks ``/readyz`` of the server in the same container; exit status 0 says that it serves."""
+"""The images' health check: asks the server in the same container; exit status 0 says that it serves."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import http.client
 import os
 import sys
 
-PORT = int(os.environ.get("VDB_PORT") or "8000")
+PORT = int(os.environ.get("HEALTH_PORT") or os.environ.get("VDB_PORT") or "8000")
+PATH = os.environ.get("HEALTH_PATH") or "/readyz"
 
 
 def main() -> int:
     """Ask once."""
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=4)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", PATH)
         answer = connection.getresponse()
         body = answer.read(500).decode("utf-8", "replace")
     except OSError as error:

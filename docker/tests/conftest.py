@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+STAGES = ("wheels", "lock", "dashboard-environment", "dashboard", "environment", "server")
+
+
 def pytest_configure() -> None:
     if shutil.which("docker") is None:
         pytest.exit("docker is not on the PATH. Install it with:  sudo apt-get install docker.io", 2)
@@ -28,7 +31,7 @@ def pytest_configure() -> None:
 def image() -> Iterator[str]:
     """The name of the image, built from this checkout."""
     stand_ins = ensure_bases(CACHE)
-    stages = [f"vdb-check-{target}:{RUN}" for target in ("wheels", "environment", "server")]
+    stages = [f"vdb-check-{target}:{RUN}" for target in STAGES]
     try:
         for tag in stages:
             build(tag, tag.split(":", maxsplit=1)[0].removeprefix("vdb-check-"))
@@ -42,6 +45,12 @@ def image() -> Iterator[str]:
             docker("rmi", *reversed(stages), check=False)
             for each in stand_ins:
                 docker("rmi", each, check=False)
+
+
+@pytest.fixture
+def dashboard_image(image: str) -> str:
+    """The name of the dashboard's image, which is built beside the server's."""
+    return image.replace("-server:", "-dashboard:")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def build(tag: str, target: str) -> None:
         # The command without its builder plugin still has the one of the engine.
         environment["DOCKER_BUILDKIT"] = "0"
     started = time.monotonic()
-    command = ["build", "--label", LABEL, "--target", target, "--tag", tag, str(ROOT)]
+    command = ["build", "--target", target, "--tag", tag, str(ROOT)]
     done = docker(*command, check=False, env=environment)
     assert done.returncode == 0, f"{done.stdout[-4000:]}{done.stderr[-4000:]}"
     sys.stderr.write(f"docker: stage {target} built in {time.monotonic() - started:.0f} s\n")

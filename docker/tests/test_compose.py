@@ -33,12 +33,24 @@ def port() -> int:
 
 
 @pytest.fixture
-def compose(image: str, port: int) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def dashboard_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def compose(
+    image: str, dashboard_image: str, port: int, dashboard_port: int
+) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     program = [*command(), "--project-name", f"vdb-check-{RUN}", "--file", str(ROOT / "compose.yaml")]
 
     def run(*arguments: str, key: str | None = "the-key") -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VDB_")}
         environment = {**kept, "VDB_IMAGE": image, "VDB_PUBLISHED_PORT": str(port)}
+        environment |= {
+            "VDB_DASHBOARD_IMAGE": dashboard_image,
+            "VDB_DASHBOARD_PUBLISHED_PORT": str(dashboard_port),
+        }
         if key is not None:
             environment["VDB_API_KEY"] = key
         return subprocess.run(
@@ -63,7 +75,9 @@ def status(port: int, path: str, key: str | None = None) -> int:
         return 0
 
 
-def test_up_and_down(compose: Callable[..., subprocess.CompletedProcess[str]], port: int) -> None:
+def test_up_and_down(
+    compose: Callable[..., subprocess.CompletedProcess[str]], port: int, dashboard_port: int
+) -> None:
     for _ in range(2):
         up = compose("up", "--detach", "--no-build")
         assert up.returncode == 0, up.stdout + up.stderr
@@ -71,6 +85,15 @@ def test_up_and_down(compose: Callable[..., subprocess.CompletedProcess[str]], p
         while status(port, "/readyz") != 200:
             assert time.monotonic() < deadline, compose("logs").stdout
             time.sleep(0.2)
+        while status(dashboard_port, "/_stcore/health") != 200:
+            assert time.monotonic() < deadline, compose("logs").stdout
+            time.sleep(0.2)
+        assert status(dashboard_port, "/") == 200
+        # It reaches the server by its name, which asks it for a key as everybody.
+        asked = "import urllib.request as r; r.urlopen('http://server:8000/readyz').read()"
+        reached = compose("exec", "-T", "dashboard", "python", "-c", asked)
+        assert reached.returncode == 0, reached.stderr
+        assert compose("exec", "-T", "dashboard", "id", "-u").stdout.strip() == "10001"
         assert status(port, "/v1/libraries") == 401
         assert status(port, "/v1/libraries", "the-key") == 200
         down = compose("down")

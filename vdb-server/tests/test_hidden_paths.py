@@ -90,7 +90,7 @@ def test_no_room_for_a_body_is_507(client: Any, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object) -> object:
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/upload")
 
-    monkeypatch.setattr("vdb_server.transfer.routes.empty_file", full)
+    monkeypatch.setattr("vdb_server.wire.spool.Spool.write", full)
     answer = client("POST", "/v1/libraries/import", body=b"x", headers={"content-type": "application/x-tar"})
     assert (answer.status, answer.code) == (507, "storage_full")
     assert "/tmp" not in answer.body.decode()

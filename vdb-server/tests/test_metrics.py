@@ -191,9 +191,11 @@ def test_the_page_lists_every_metric_with_its_type_and_labels(
         client("POST", f"{L}/chunks", {"id": "a", "embedding": [1]})
         client("POST", f"{L}/search", {"embedding": [1]})
         client("POST", f"{L}/snapshot", {"wait": True})
-        client._state["services"]._engine.jobs.add(Job("j", "a", "index")).start()
+        job = client._state["services"]._engine.jobs.add(Job("j", "a", "index"))
+        job.start()
         client("GET", "/metrics")
         text = client("GET", "/metrics").body.decode()
+        job.finish("cancelled")
     told = {
         name: (kind, frozenset(re.findall(r"`(\w+)`", given)))
         for name, kind, given in re.findall(
