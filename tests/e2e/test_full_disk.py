@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BYTES = 8 << 20
+BYTES = 16 << 20
 ROWS = "/v1/libraries/a/chunks/upsert"
 
 
@@ -40,7 +40,7 @@ def can_mount(tmp_path: Path) -> bool:
 
 @contextmanager
 def small_disk(data: Path, *, mounted: bool) -> Iterator[tuple[str, Path]]:
-    """A server whose data directory has eight megabytes; where none can be mounted, files that cannot grow further.
+    """A server whose data directory has sixteen megabytes; where none can be mounted, files that cannot grow further.
 
     Gives its URL, and the data directory as the server sees it.
     """
@@ -76,14 +76,14 @@ def call(url: str, method: str, path: str, body: object = None) -> tuple[int, An
 
 def rows(group: int) -> dict[str, Any]:
     return {
-        "chunks": [{"id": f"{group}-{at}", "embedding": [1.0] * 64, "text": "x" * 500} for at in range(100)]
+        "chunks": [{"id": f"{group}-{at}", "embedding": [1.0] * 64, "text": "x" * 2_000} for at in range(100)]
     }
 
 
 def test_a_full_disk_stops_writes_and_nothing_else(tmp_path: Path) -> None:
     mounted = can_mount(tmp_path)
     with small_disk(tmp_path / "data", mounted=mounted) as (url, data):
-        (data / "_other").write_bytes(bytes(1 << 20))
+        (data / "_other").write_bytes(bytes(6 << 20))
         assert call(url, "POST", "/v1/libraries", {"id": "a", "name": "A", "dimension": 64})[0] == 201
         written = 0
         while (status := (answer := call(url, "POST", ROWS, rows(written)))[0]) == 200:

@@ -93,6 +93,18 @@ def test_a_delete_that_did_not_happen_has_no_line(
     assert [line for line in configured() if line["logger"] == AUDIT_LOGGER] == []
 
 
+def test_a_delete_that_is_sent_again_under_its_key_has_one_line(
+    glossary: Any, configured: Callable[..., list[dict[str, Any]]]
+) -> None:
+    configured(log_format="json")
+    for number in range(3):
+        headers = {"idempotency-key": '"k"', "x-request-id": f"r-{number}"}
+        answer = glossary("POST", f"{L}/chunks/delete", {"ids": ["c-0"]}, headers=headers)
+        assert (answer.status, answer.json()["deleted"]) == (200, 1)
+    (line,) = [line for line in configured() if line["logger"] == AUDIT_LOGGER]
+    assert (line["request_id"], line["deleted"]) == ("r-0", 1)
+
+
 def test_the_line_names_the_key_and_never_its_text(
     serve: Callable[..., Any], configured: Callable[..., list[dict[str, Any]]]
 ) -> None:
