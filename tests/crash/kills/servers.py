@@ -125,7 +125,10 @@ class Nursery:
         for line in self._process.stdout or ():
             with self._heard:
                 if found := re.search(r"^pid (\d+)$", line):
-                    self._started.append(int(found[1]))
+                    pid = int(found[1])
+                    # Numbers of processes are used again: what is known of one is of the last that had it.
+                    _ = self._urls.pop(pid, None), self._ended.pop(pid, None)
+                    self._started.append(pid)
                 elif found := re.search(r"^ended (\d+) (-?\d+)$", line):
                     self._ended[int(found[1])] = int(found[2])
                 elif found := re.search(r"vdb is ready at (\S+)$", line):

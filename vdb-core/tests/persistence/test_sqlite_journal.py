@@ -430,3 +430,13 @@ def test_a_counter_that_was_lost_gives_no_position_twice(tmp_path: Path) -> None
     with closing(SqliteJournal(tmp_path)) as journal:
         assert journal.position == last
         assert journal.append([JournalEntry(library_id="a", operation=b"next")]) == last + 1
+
+
+def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PRIMARY KEY AUTOINCREMENT")
+    data[at + 10] ^= 0x80
+    path.write_bytes(data)
+    with pytest.raises(StorageFailed, match="is damaged"):
+        SqliteJournal(tmp_path)

@@ -79,7 +79,9 @@ class Pages:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("dashboard") / "data") as process:
+    # What a page says where texts cannot be read; with an embedder, see tests/e2e/test_dashboard_texts.py.
+    without = {"VDB_PLUGINS_DISABLED": "minilm"}
+    with ServerProcess(tmp_path_factory.mktemp("dashboard") / "data", environment=without) as process:
         yield process
 
 

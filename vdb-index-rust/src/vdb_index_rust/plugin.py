@@ -35,7 +35,8 @@ _TERM: Final = 4
 _CODED_ROWS: Final = 4097
 _CODED_DIMENSIONS: Final = range(80, 32_769)
 _BRUTE_CODED_DIMENSIONS: Final = range(104, 32_769)
-_BOUNDS: Final = 20
+_BLOCK_BOUNDS: Final = 328
+"""Bytes beside the codes of 16 rows."""
 
 
 @hookimpl
@@ -52,7 +53,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             complexity=Complexity(
                 build="O(n d): one pass over the rows for their norms or codes, none up to 4,096 rows",
                 query="O(m d) for the m <= n rows that the filter allows, half a byte a dimension with codes, and O(n / 64) for the filter",
-                space="4 n bytes, nothing under l2; with codes n (d + 16) bytes, 4 n more under l2",
+                space="4 n bytes, nothing under l2; with codes n (d + 20.5) bytes",
             ),
             params=BruteParams,
             search_params=BruteSearchParams,
@@ -67,7 +68,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             complexity=Complexity(
                 build="O(n n_lists d) to assign rows, O(10 min(n, 64 n_lists) n_lists d) to train",
                 query="O(n_lists d + n d n_probes / n_lists)",
-                space="5 n_lists d + 8 n bytes and, with codes, n (d + 16); else 4 n more, but for l2",
+                space="5 n_lists d + 8 n bytes and, with codes, n (d + 20.5); else 4 n more, but for l2",
             ),
             params=IvfFlatParams,
             search_params=IvfFlatSearchParams,
@@ -186,8 +187,8 @@ def _estimate_brute(rows: int, dimension: int, params: BaseModel) -> int:
 
 
 def _codes(rows: int, dimension: int) -> int:
-    # Blocks of 16 rows, dimensions in eights; the metric is not known here, and l2 takes the most.
-    return -(-rows // 16) * 16 * (-(-dimension // 8) * 8 + _BOUNDS)
+    # Blocks of 16 rows, dimensions in eights.
+    return -(-rows // 16) * (16 * -(-dimension // 8) * 8 + _BLOCK_BOUNDS)
 
 
 def _coded_rows(rows: int, dimension: int, wanted: bool) -> int:

@@ -198,6 +198,7 @@ def dump(services: Services) -> World:
             )
         head["index"] = library.index.type
         del head["id"]
+        head.pop("embedder", None)  # these libraries are given embeddings
         world[library.id] = {**head, "documents": documents, "chunks": chunks}
     if damaged := services.health()["damaged_libraries"]:
         raise DamagedError(f"damaged libraries: {damaged}")

@@ -83,6 +83,9 @@ def sqlite_told(path: Path, action: str) -> Generator[None]:
         yield
     except sqlite3.Error as error:
         raise translate(error, path, action) from error
+    except UnicodeDecodeError as error:
+        # A damaged schema is quoted in SQLite's message, which Python then cannot read.
+        raise damaged(path, f"SQLite's message about it is no text ({error})") from error
 
 
 def translate(error: sqlite3.Error, path: Path, action: str) -> OperatorError:

@@ -76,7 +76,7 @@ def _ask(library: LibraryHandle, info: Library, copies: list[Copy], types: dict[
     mode = st.segmented_control(
         "Search by",
         _MODES,
-        default="Text" if session.embedders() else "Stored chunk",
+        default="Text" if info.embedder else "Stored chunk",
         required=True,
         key="search-mode",
         label_visibility="collapsed",
@@ -124,7 +124,11 @@ def _ask(library: LibraryHandle, info: Library, copies: list[Copy], types: dict[
 def _input(library: LibraryHandle, info: Library, mode: str) -> tuple[str, str | None, str]:
     """The text, the id of a stored chunk, the vector: whichever the mode asks for."""
     if mode == "Text":
-        return st.text_input("Text", key="search-text", placeholder="what to look for"), None, ""
+        return (
+            st.text_input("Text", key="search-text", placeholder="what to look for", help=_reader(info)),
+            None,
+            "",
+        )
     if mode == "Vector":
         hint = f"{info.dimension} numbers: [0.1, 0.2, ...]"
         return "", None, st.text_input("Vector", key="search-vector", placeholder=hint)
@@ -147,6 +151,11 @@ def _input(library: LibraryHandle, info: Library, mode: str) -> tuple[str, str |
         help=f"The first {_OFFERED} are offered; any other id may be typed.",
     )
     return "", example, ""
+
+
+def _reader(info: Library) -> str:
+    """Which embedder turns the text into a vector."""
+    return f"Read by {plain(info.embedder)}." if info.embedder else "This library has no embedder."
 
 
 def _asked(library: LibraryHandle, info: Library, copies: list[Copy]) -> dict[str, LibraryHandle]:

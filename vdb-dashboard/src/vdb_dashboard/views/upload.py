@@ -181,7 +181,7 @@ def _send(library: LibraryHandle, mapped: Mapped, file: UploadedFile) -> None:
         told = (
             f"{result.created:,} created, {result.updated:,} updated in {duration(time.monotonic() - began)}"
         )
-        st.session_state["upload-outcome"] = (library.id, file.name, told)
+        st.session_state["upload-outcome"] = (library.id, file.name, told, result.warnings)
     bar.empty()
     if attempt.succeeded:
         st.rerun()
@@ -196,8 +196,10 @@ def _send(library: LibraryHandle, mapped: Mapped, file: UploadedFile) -> None:
 
 def _show_outcome(library: LibraryHandle) -> None:
     """What the last upload into this library did."""
-    outcome = cast("tuple[str, str, str] | None", st.session_state.get("upload-outcome"))
+    outcome = cast("tuple[str, str, str, tuple[str, ...]] | None", st.session_state.get("upload-outcome"))
     if outcome is not None and outcome[0] == library.id:
+        for warning in outcome[3]:
+            st.warning(plain(warning), icon=":material/warning:")
         st.success(f"{plain(outcome[1])}: {plain(outcome[2])}", icon=":material/check_circle:")
 
 
