@@ -86,10 +86,11 @@ impl Alone {
         }
         let limit = candidates.limit();
         let bar = self.bar(candidates.k(), limit);
-        self.offer(sieve, picks, query, candidates, (f32::NEG_INFINITY, bar));
+        self.offer(sieve, picks, query, candidates, None, bar);
         if bar < limit {
             candidates.settle();
-            self.offer(sieve, picks, query, candidates, (bar, candidates.limit()));
+            let limit = candidates.limit();
+            self.offer(sieve, picks, query, candidates, Some(bar), limit);
         }
     }
 
@@ -104,15 +105,16 @@ impl Alone {
         if bar < limit { bar } else { limit }
     }
 
-    /// Offer the live rows whose smallest possible key is above `done` and not above `limit`; from minus infinity on, all that
-    /// are not.
+    /// Offer the live rows whose smallest possible key is not above `limit`, but for those that were offered because theirs is
+    /// not above `done`.
     fn offer(
         &mut self,
         sieve: &Sieve<'_>,
         picks: &[Pick],
         query: &CodedQuery,
         candidates: &mut Candidates,
-        (done, limit): (f32, f32),
+        done: Option<f32>,
+        limit: f32,
     ) {
         let Self { sums, bases, least, passed, places, more, .. } = self;
         passed.clear();
@@ -122,7 +124,7 @@ impl Alone {
                 continue;
             }
             let mut rows = (sieve.kernels.within)(&bases[at], limit);
-            if done > f32::NEG_INFINITY {
+            if let Some(done) = done {
                 rows &= !(sieve.kernels.within)(&bases[at], done);
             }
             let live = group.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));

@@ -93,6 +93,16 @@ fn rows_that_codes_say_little_about_do_not_hide_the_nearest() {
 }
 
 #[test]
+fn rows_that_codes_say_nothing_about_come_back_once() {
+    // In every 64 rows there is one whose square is no number that float32 holds: none of them has meaningful codes.
+    let mut fixture = Fixture::random(31, 6_000, 16, 1);
+    fixture.rows.chunks_mut(16).step_by(64).for_each(|row| row[0] = 1e30);
+    for metric in [Metric::Dot, Metric::L2] {
+        check(&fixture, 10, metric, None, 1);
+    }
+}
+
+#[test]
 fn overflow_is_decided_in_float64() {
     // In float32 every key is infinite; in float64 row 2 is closest.
     let rows = [1e30, 0.0, 3e30, 0.0, 3e37, 0.0, 1e37, 0.0f32];
