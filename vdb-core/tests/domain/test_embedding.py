@@ -95,7 +95,7 @@ def test_the_length_of_a_row_is_that_of_the_library_where_it_is_known() -> None:
     assert [fault.pointer for fault in faults] == ["/chunks/0/embedding"]
     assert "3 numbers; received 2" in faults[0].detail
     assert to_matrix([[1.0] * 9], pointer, max_dimension=8)[1][0].detail.endswith(
-        "at most 8 numbers; received 9"
+        "at most 8 numbers (max_dimension); received 9"
     )
     empty, faults = to_matrix([], pointer, max_dimension=8, dimension=3)
     assert faults == []
