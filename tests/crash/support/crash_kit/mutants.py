@@ -174,7 +174,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             _FILE,
             'pragma(connection, f"page_size={_PAGE_BYTES}")\n',
-            'pragma(connection, f"page_size={_PAGE_BYTES}")\n            _ = pragma(connection, "synchronous=OFF")\n',
+            'pragma(connection, f"page_size={_PAGE_BYTES}")\n    _ = pragma(connection, "synchronous=OFF")\n',
         ),
     ),
     _mutant(
