@@ -1,7 +1,7 @@
 """Stands in for the base images of the Dockerfile where no image registry can be reached.
 
 A stand-in has the name of the image it stands for and what the Dockerfile relies on: Debian of the same release with
-Python and pip, or with cargo and a C linker. It is made with debootstrap, which needs root and a Debian mirror; the Rust
+Python and pip, or with cargo and a C linker. It is made with debootstrap, which needs root and the mirror that it knows; the Rust
 toolchain is this machine's own. Stand-ins are for trying the Dockerfile out, never for publishing: they are labelled,
 and whoever made them removes them.
 """
@@ -20,7 +20,6 @@ __all__ = ["LABEL", "base_images", "ensure_bases"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LABEL: Final = "vdb.stand-in=true"
-MIRROR: Final = "http://deb.debian.org/debian"
 _CERTIFICATES: Final = "etc/ssl/certs/ca-certificates.crt"
 _PACKAGES: Final = {
     "python": "ca-certificates,python3,python3-pip,python3-venv",
@@ -134,7 +133,7 @@ def _bootstrap(packages: str, release: str, tree: Path) -> None:
     downloads.mkdir(parents=True, exist_ok=True)
     command = ["debootstrap", "--variant=minbase", f"--cache-dir={downloads}", f"--include={packages}"]
     _say(f"debootstrap of {release} with {packages}; some minutes, the first time only")
-    done = subprocess.run([*command, release, str(work), MIRROR], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, release, str(work)], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"debootstrap failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     work.rename(tree)
