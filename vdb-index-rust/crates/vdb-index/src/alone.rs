@@ -88,7 +88,7 @@ impl Alone {
         let bar = self.bar(candidates.k(), limit);
         self.offer(sieve, picks, query, candidates, None, bar);
         if bar < limit {
-            candidates.settle();
+            candidates.prune();
             let limit = candidates.limit();
             self.offer(sieve, picks, query, candidates, Some(bar), limit);
         }

@@ -50,7 +50,7 @@ impl RowCodes {
     ) -> Result<Self> {
         let bytes = rows.dim().next_multiple_of(STEP);
         let stride = bytes + BOUND;
-        let mut coded: Vec<u8> = huge::zeroed(order.len() * stride);
+        let mut coded = huge::zeroed(order.len() * stride);
         let mut parts: Vec<_> = order.chunks(TASK).zip(coded.chunks_mut(TASK * stride)).enumerate().collect();
         pool::chunks_mut(threads, &mut parts, 1, |_, parts| {
             for (task, (slots, coded)) in parts {

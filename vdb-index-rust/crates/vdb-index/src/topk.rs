@@ -66,18 +66,14 @@ impl Candidates {
         self.k
     }
 
-    /// Bring the limit down to what is known now.
-    pub(crate) fn settle(&mut self) {
-        self.prune();
-    }
-
     /// Take the candidates of another thread over the same query.
     pub(crate) fn merge(&mut self, other: Self) {
         self.items.extend(other.items);
         self.prune();
     }
 
-    fn prune(&mut self) {
+    /// Bring the limit down to what is known now, and forget what it excludes.
+    pub(crate) fn prune(&mut self) {
         if self.items.len() >= self.k {
             let (_, kth, _) =
                 self.items.select_nth_unstable_by(self.k - 1, |a, b| a.upper.total_cmp(&b.upper));
