@@ -96,9 +96,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "no fsync of a manifest",
         "power long",
         (
-            _STORE,
-            "            self._disk.write(file, data)\n            self._disk.sync_file(file)\n",
-            "            self._disk.write(file, data)\n",
+            _DURABLE,
+            "            self.write(file, data)\n            self.sync_file(file)\n",
+            "            self.write(file, data)\n",
         ),
     ),
     _mutant(
@@ -114,9 +114,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "no fsync of the directory after a manifest's rename",
         "power long",
         (
-            _STORE,
-            "        self._disk.rename(temporary, path)\n        self._disk.sync_directory(path.parent)\n",
-            "        self._disk.rename(temporary, path)\n",
+            _DURABLE,
+            "        self.rename(temporary, path)\n        self.sync_directory(path.parent)\n",
+            "        self.rename(temporary, path)\n",
         ),
     ),
     _mutant(
@@ -162,9 +162,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "a manifest is renamed before it is synced",
         "power long",
         (
-            _STORE,
-            "            self._disk.write(file, data)\n            self._disk.sync_file(file)\n        self._disk.rename(temporary, path)\n",
-            "            self._disk.write(file, data)\n            self._disk.rename(temporary, path)\n            self._disk.sync_file(file)\n",
+            _DURABLE,
+            "            self.write(file, data)\n            self.sync_file(file)\n        self.rename(temporary, path)\n",
+            "            self.write(file, data)\n            self.rename(temporary, path)\n            self.sync_file(file)\n",
         ),
     ),
     _mutant(

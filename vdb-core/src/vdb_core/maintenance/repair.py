@@ -339,20 +339,11 @@ class _Planner:
                 if entry.generation in sound:
                     entries.setdefault(entry.generation, entry)
         generations = tuple(entries[number] for number in sorted(entries))
-        self._put(path, encode(Manifest(library_id=library_id, generations=generations)))
+        self._disk.put(path, encode(Manifest(library_id=library_id, generations=generations)))
         for entry in generations:
             if entry.generation not in copies:
                 own = encode(Manifest(library_id=library_id, generations=(entry,)))
-                self._put(directory / str(entry.generation) / MANIFEST, own)
-
-    def _put(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(f"{path.name}.tmp")
-        self._disk.remove_file(temporary)
-        with self._disk.create(temporary) as file:
-            self._disk.write(file, data)
-            self._disk.sync_file(file)
-        self._disk.rename(temporary, path)
-        self._disk.sync_directory(path.parent)
+                self._disk.put(directory / str(entry.generation) / MANIFEST, own)
 
     # Leftovers
 

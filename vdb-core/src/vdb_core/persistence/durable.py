@@ -52,9 +52,9 @@ def told(action: str) -> Generator[None]:
 
 
 class Disk:
-    """Primitive operations, each of which is done as a whole or raises ``OSError``.
+    """Operations on files, each of which is done as a whole or raises ``OSError``.
 
-    None of them is durable by itself but for the two ``sync`` operations: a file's bytes are safe after
+    None of them is durable by itself but for :meth:`put` and the ``sync`` operations: a file's bytes are safe after
     :meth:`sync_file`, its name (and a rename, a link, a removal) after :meth:`sync_directory` of its directory.
     """
 
@@ -92,6 +92,16 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def put(self, path: Path, data: bytes) -> None:
+        """Write a small file so that its name means that it is whole; it is durable when this returns."""
+        temporary = path.with_name(f"{path.name}.tmp")
+        self.remove_file(temporary)
+        with self.create(temporary) as file:
+            self.write(file, data)
+            self.sync_file(file)
+        self.rename(temporary, path)
+        self.sync_directory(path.parent)
 
     def make_directory(self, path: Path) -> None:
         """Create a directory that does not exist yet."""

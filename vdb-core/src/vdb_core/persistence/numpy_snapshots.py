@@ -141,7 +141,9 @@ class NumpySnapshotStore:
                     base_directory=None if base is None else directory / str(base.generation),
                 )
                 entry = writer.finish(generation, dict(parts.header))
-                self._put(target / _MANIFEST, encode(Manifest(library_id=library_id, generations=(entry,))))
+                self._disk.put(
+                    target / _MANIFEST, encode(Manifest(library_id=library_id, generations=(entry,)))
+                )
                 self._disk.sync_directory(directory)
                 self._publish(library_id, (*listed, entry))
             except BaseException:
@@ -183,7 +185,7 @@ class NumpySnapshotStore:
             aside = self._to_quarantine(target, f"{library_id}-{generation}")
             remaining = tuple(entry for entry in listed if entry.generation != generation)
             with suppress(OSError):
-                self._put(aside / "reason.txt", f"{reason}\n".encode(errors="replace"))
+                self._disk.put(aside / "reason.txt", f"{reason}\n".encode(errors="replace"))
                 # A library whose last generation is set aside keeps a manifest that lists it: it is damaged, which
                 # must not look as if it had never been there.
                 self._publish(library_id, remaining or listed)
@@ -268,18 +270,8 @@ class NumpySnapshotStore:
 
     # How it changes
 
-    def _put(self, path: Path, data: bytes) -> None:
-        """Write a small file so that its name means that it is whole."""
-        temporary = path.with_name(f"{path.name}.tmp")
-        self._disk.remove_file(temporary)
-        with self._disk.create(temporary) as file:
-            self._disk.write(file, data)
-            self._disk.sync_file(file)
-        self._disk.rename(temporary, path)
-        self._disk.sync_directory(path.parent)
-
     def _publish(self, library_id: str, generations: tuple[Generation, ...]) -> None:
-        self._put(
+        self._disk.put(
             self._directory(library_id) / _MANIFEST,
             encode(Manifest(library_id=library_id, generations=generations)),
         )
@@ -307,7 +299,7 @@ class NumpySnapshotStore:
                 self._disk.remove_directory(directory)
                 self._disk.sync_directory(directory.parent)
             elif manifest.read_bytes() != before:
-                self._put(manifest, before)
+                self._disk.put(manifest, before)
 
     def _sweep(self, library_id: str, listed: tuple[Generation, ...], *, trusted: bool) -> None:
         """Remove what unfinished writes and deletions left.
