@@ -17,7 +17,7 @@ use crate::lists::Lists;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
 use crate::pool;
-use crate::probing::{Probing, filtered_probes};
+use crate::probing::Probing;
 use crate::results::Neighbours;
 use crate::scan::{Norms, Scan, admit};
 use crate::sieve::{Coding, Sieve};
@@ -169,10 +169,8 @@ impl IvfFlat {
         if k == 0 {
             return Ok(result);
         }
-        let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
-        let n_probes = filtered_probes(n_probes, allowed, self.rows);
-        let filter = self.lists.filter(self.kernels, allowed, queries.rows());
-        let probing = Probing { k, n_probes, allowed, filter };
+        let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes());
+        let probing = Probing::new(self.kernels, &self.lists, k, n_probes, allowed, queries.rows());
         let mut work = result.rows_mut();
         let block = queries.rows().div_ceil(threads.max(1)).min((PLACES / k).max(TOGETHER));
         pool::chunks_mut(threads, &mut work, block, |start, part| {

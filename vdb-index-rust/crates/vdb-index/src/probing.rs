@@ -2,14 +2,15 @@
 
 use crate::bitmap::Bitmap;
 use crate::coarse::Ranking;
+use crate::kernels::Kernels;
 use crate::kmeans::group;
-use crate::lists::Filter;
+use crate::lists::{Filter, Lists};
 
 /// Lists to scan where a filter leaves the share `s` of the rows, with `t = -log10 s`: `n_probes (1 + 1.6 t - 0.2 t²)`, up to
 /// `t = 4`. The nearest allowed rows lie farther off, in more lists, than the nearest of all; and a list costs less, because
 /// only its allowed rows are compared. Measured on embeddings of texts, where it costs no recall whether the rows that are
 /// allowed lie anywhere or together.
-pub(crate) fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows: usize) -> usize {
+fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows: usize) -> usize {
     let Some(allowed) = allowed else { return n_probes };
     let share = allowed.count().max(1) as f64 / rows.max(1) as f64;
     let rarity = (-share.log10()).clamp(0.0, 4.0);
@@ -62,7 +63,20 @@ impl Probes {
     }
 }
 
-impl Probing<'_> {
+impl<'a> Probing<'a> {
+    /// The best `k` of `n_probes` lists, or of more where a filter leaves few rows; for so many queries.
+    pub(crate) fn new(
+        kernels: &Kernels,
+        lists: &Lists,
+        k: usize,
+        n_probes: usize,
+        allowed: Option<Bitmap<'a>>,
+        queries: usize,
+    ) -> Self {
+        let n_probes = filtered_probes(n_probes.max(1), allowed, lists.all_slots().len());
+        Self { k, n_probes, allowed, filter: lists.filter(kernels, allowed, queries) }
+    }
+
     pub(crate) fn budget(&self) -> Budget {
         Budget { lists: self.n_probes.max(1), rows: self.k }
     }

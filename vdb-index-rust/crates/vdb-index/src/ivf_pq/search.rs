@@ -9,7 +9,7 @@ use crate::kernels::{BLOCK, CodedQuery, TABLES_TOGETHER};
 use crate::matrix::Matrix;
 use crate::metric::Metric;
 use crate::pool;
-use crate::probing::{Probing, filtered_probes};
+use crate::probing::Probing;
 use crate::results::{Neighbours, write_best};
 use crate::scan::{Scan, admit};
 use crate::shortlist::Shortlist;
@@ -67,10 +67,8 @@ impl IvfPq {
         if k == 0 {
             return Ok(result);
         }
-        let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes()).max(1);
-        let n_probes = filtered_probes(n_probes, allowed, self.rows);
-        let filter = self.lists.filter(self.kernels, allowed, queries.rows());
-        let probing = Probing { k, n_probes, allowed, filter };
+        let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes());
+        let probing = Probing::new(self.kernels, &self.lists, k, n_probes, allowed, queries.rows());
         let rerank = rerank.unwrap_or_else(|| default_rerank(k));
         let ranked = Ranked { rows, k, rerank };
         let mut places = result.rows_mut();
