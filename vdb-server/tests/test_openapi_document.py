@@ -218,3 +218,22 @@ def test_answers_are_what_their_models_say(glossary: Any) -> None:
 def test_the_document_is_made_once() -> None:
     app = create_app(Settings())
     assert app.openapi() is app.openapi()
+
+
+def test_no_request_takes_a_thread_beside_those_of_the_server(
+    glossary: Any, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FastAPI calls plain functions in threads of its own, which cost each request a hop and come and go."""
+    taken: list[object] = []
+
+    async def refuse(function: object, *_: object, **__: object) -> object:
+        taken.append(function)
+        raise AssertionError(function)
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
+    for method, path, _ in operations(document):
+        if path.endswith("/export"):  # whose pieces are read from files, each in a thread
+            continue
+        known = path.replace("{library_id}", "glossary").replace("{document_id}", "d").replace("{chunk_id}", "a")
+        glossary(method, known.replace("{job_id}", "none"), None if method == "GET" else {})
+    assert taken == []
