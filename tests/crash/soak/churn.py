@@ -165,7 +165,8 @@ class Churn:
             deaf.sendall(f"GET /v1/libraries/{library}/export HTTP/1.1\r\n".encode() + host + b"\r\n")
             deaf.recv(100)
         impatient = http.client.HTTPConnection(*address)
-        body = orjson.dumps({"type": "ivf_flat", "wait": True})
+        lists = 8 + self._round % 8
+        body = orjson.dumps({"type": "ivf_flat", "params": {"n_lists": lists}, "wait": True})
         impatient.request(
             "POST", f"/v1/libraries/{library}/index", body, {"content-type": "application/json"}
         )
@@ -173,9 +174,9 @@ class Churn:
         # What it started goes on; the next build would be a 409.
         for _ in range(2_000):
             _, index = self._connection.json("GET", f"/v1/libraries/{library}/index")
-            if index["job_id"] is None:
+            if index["job_id"] is None and index["params"].get("n_lists") == lists:
                 return
-        raise AssertionError(f"{library} is still being built: {index}")
+        raise AssertionError(f"{library} is not built as was asked: {index}")
 
     def _ask(self, library: str, operation: Read | Write) -> Reply:
         reply = self._connection.send(library, operation)
