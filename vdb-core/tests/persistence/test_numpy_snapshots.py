@@ -319,6 +319,20 @@ def test_a_damaged_manifest_is_replaced_by_the_copies(
         assert [path.name[:7] for path in (library.parent / "_quarantine").iterdir()] == ["lib-2-2"]
 
 
+def test_what_two_crashes_in_a_row_leave_is_swept(store: NumpySnapshotStore, library: Path) -> None:
+    """The first before the library's first manifest, the second within the generation that was to follow."""
+    store.delete("lib", 2)
+    (library / "manifest.json").unlink()
+    (library / "2").mkdir()
+    np.save(library / "2" / "vectors.npy", VECTORS)
+    (library / "2" / "meta_index.json").touch()
+    assert store.generations("lib") == (1,)
+    store.write("lib", 3, parts(3))
+    assert store.generations("lib") == (1, 3)
+    assert sorted(path.name for path in library.iterdir()) == ["1", "3", "manifest.json"]
+    assert not (library.parent / "_quarantine").exists()
+
+
 def test_a_library_of_which_nothing_is_left_is_damaged_not_new(
     store: NumpySnapshotStore, library: Path
 ) -> None:

@@ -130,7 +130,7 @@ class NumpySnapshotStore:
                     f"Generation {generation} of {library_id!r} must be above the newest one ({newest})."
                 )
             base = _base(parts, listed)
-            self._sweep(library_id, listed, trusted=known.problem is None)
+            self._sweep(library_id, listed, trusted=known.intact)
             self._make_directories(directory)
             target = directory / str(generation)
             try:
@@ -231,12 +231,16 @@ class NumpySnapshotStore:
                     continue
                 except SnapshotDamaged as error:
                     problem = problem or error
-        if found and problem is None:
+        intact = problem is None
+        if found and intact:
             problem = SnapshotDamaged(
                 f"{directory / _MANIFEST} is missing. The copies in its generations are used."
             )
         return _Known(
-            manifest=Manifest(library_id=library_id, generations=tuple(found)), raw=raw, problem=problem
+            manifest=Manifest(library_id=library_id, generations=tuple(found)),
+            raw=raw,
+            problem=problem,
+            intact=intact,
         )
 
     def _standing(self, manifest: Manifest, *, but: int | None = None) -> tuple[Generation, ...]:
@@ -357,6 +361,10 @@ class _Known:
 
     problem: SnapshotDamaged | None = None
     """Why the copies had to be asked; ``None`` for an intact manifest, and where nothing was ever written."""
+
+    intact: bool = True
+    """Nothing is damaged: where there is no manifest, a crash came before the first one. What it does not list then, nor
+    any copy, was never finished."""
 
 
 def _base(parts: SnapshotParts, listed: tuple[Generation, ...]) -> Generation | None:
