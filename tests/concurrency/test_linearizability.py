@@ -52,8 +52,9 @@ def test_the_services_are_linearizable(
     metric: Metric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With everything that happens beside the traffic happening often: folds, swaps of the index, full segments."""
-    monkeypatch.setattr("vdb_core.engine.builder._FOLD_ROWS", 30)
-    monkeypatch.setattr("vdb_core.engine.builder._DEAD_ROWS", 10)
+    monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 30)
+    monkeypatch.setattr("vdb_core.engine.folding._PATIENCE", 1)
+    monkeypatch.setattr("vdb_core.engine.folding._DEAD_ROWS", 10)
     monkeypatch.setattr("vdb_core.engine.search._FEW_ROWS", 0)
     monkeypatch.setattr("vdb_core.engine.operations._INLINE_ROWS", 6)
     with open_services(EngineSettings(data_dir=tmp_path)) as services:

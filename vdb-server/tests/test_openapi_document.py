@@ -234,6 +234,8 @@ def test_no_request_takes_a_thread_beside_those_of_the_server(
     for method, path, _ in operations(document):
         if path.endswith("/export"):  # whose pieces are read from files, each in a thread
             continue
-        known = path.replace("{library_id}", "glossary").replace("{document_id}", "d").replace("{chunk_id}", "a")
+        known = (
+            path.replace("{library_id}", "glossary").replace("{document_id}", "d").replace("{chunk_id}", "a")
+        )
         glossary(method, known.replace("{job_id}", "none"), None if method == "GET" else {})
     assert taken == []

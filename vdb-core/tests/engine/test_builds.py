@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from engine_kit import add, build, fill, nearest
 
+from vdb_core.engine.folding import fold_is_due
 from vdb_core.errors import BuildInProgress, JobNotFound, LibraryNotFound
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ def test_an_empty_library_is_indexed_at_once(opener: Callable[..., Services], tm
 def test_the_engine_folds_by_itself(
     opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("vdb_core.engine.builder._FOLD_ROWS", 20)
+    monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
+    monkeypatch.setattr("vdb_core.engine.folding._PATIENCE", 1)
     services = opener(tmp_path)
     fill(services, 40)
     _settle(services)
@@ -103,8 +106,55 @@ def test_the_engine_folds_by_itself(
     assert services.indexing.jobs()[0].kind == "fold"
 
 
+@pytest.mark.parametrize(
+    ("base", "delta", "dead", "since_the_last_look", "write", "look"),
+    [
+        (0, 10_000, 0, 0, False, False),
+        (0, 10_001, 0, 0, False, True),
+        (0, 10_001, 0, 2_000, False, True),
+        (0, 10_001, 0, 2_001, False, False),
+        (0, 10_001, 0, None, False, False),
+        (0, 40_000, 0, 2_001, False, False),
+        (0, 40_001, 0, 2_001, True, True),
+        (500_000, 50_000, 0, 0, False, False),
+        (500_000, 50_001, 0, 0, False, True),
+        (500_000, 200_001, 0, 9_000, True, True),
+        (5_000, 100, 1_020, 9_000, False, False),
+        (5_000, 100, 1_021, 9_000, True, True),
+        (500, 0, 1_000, None, False, False),
+    ],
+)
+def test_when_a_fold_is_due(
+    base: int, delta: int, dead: int, since_the_last_look: int | None, *, write: bool, look: bool
+) -> None:
+    for by_look, expected in ((False, write), (True, look)):
+        state = Mock(base=Mock(rows=base), delta_rows=delta, dead_rows=dead, next_id=10**6)
+        state.seen_next_id = None if since_the_last_look is None else 10**6 - since_the_last_look
+        assert fold_is_due(state, look=by_look) is expected
+
+
+def test_a_fold_waits_while_rows_keep_coming(
+    opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
+    services = opener(tmp_path)
+    fill(services, 40)
+    assert services.indexing.jobs() == []
+    begun = time.monotonic()
+    while not services.indexing.jobs():
+        assert time.monotonic() - begun < 10
+        time.sleep(0.01)
+    _settle(services)
+    assert services.indexing.status("lib")["delta_rows"] == 0
+    add(services, range(40, 121))
+    begun = time.monotonic()
+    while len(services.indexing.jobs()) < 2:
+        assert time.monotonic() - begun < 0.5, "so much is folded without a look"
+        time.sleep(0.001)
+
+
 def test_dead_rows_are_folded_away(opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vdb_core.engine.builder._DEAD_ROWS", 5)
+    monkeypatch.setattr("vdb_core.engine.folding._DEAD_ROWS", 5)
     services = opener()
     fill(services, 40)
     services.libraries.delete_chunks("lib", {"filter": {"even": True}}).result(10)
@@ -116,7 +166,8 @@ def test_dead_rows_are_folded_away(opener: Callable[..., Services], monkeypatch:
 def test_a_fold_gives_way_to_a_requested_build(
     opener: Callable[..., Services], odd: Odd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vdb_core.engine.builder._FOLD_ROWS", 20)
+    monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
+    monkeypatch.setattr("vdb_core.engine.folding._PATIENCE", 1)
     services = opener()
     fill(services, 40, type="slow")
     assert odd.entered.wait(10)

@@ -12,12 +12,12 @@ from typing import Final, Self
 
 from vdb_core.errors import Fault, ValidationFailed
 
-__all__ = ["ID", "MAX_ID_LENGTH", "LibraryID", "check_id", "check_library_id", "new_id"]
+__all__ = ["ID", "MAX_ID_LENGTH", "RESERVED_IDS", "LibraryID", "check_id", "check_library_id", "new_id"]
 
 MAX_ID_LENGTH: Final = 256
 """Code points that an id may have."""
 
-_RESERVED: Final = frozenset({".", ".."})
+RESERVED_IDS: Final = frozenset({".", ".."})
 _LIBRARY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -30,7 +30,7 @@ def check_id(value: object, pointer: str) -> list[Fault]:
         isinstance(value, str)
         and 0 < len(value) <= MAX_ID_LENGTH
         and "\0" not in value
-        and value not in _RESERVED
+        and value not in RESERVED_IDS
         and (value.isascii() or not has_lone_surrogate(value))
     ):
         return []
@@ -124,7 +124,7 @@ def _what_is_wrong(value: object) -> str:
         return "an id has 1 to 256 code points; received an empty string"
     if len(value) > MAX_ID_LENGTH:
         return f"an id has 1 to 256 code points; received {len(value)}"
-    if value in _RESERVED:
+    if value in RESERVED_IDS:
         return f'an id is not "." or "..", which clients drop from a path; received {_shown(value)}'
     if "\0" in value:
         return f"an id has no NUL character; received {_shown(value)}"

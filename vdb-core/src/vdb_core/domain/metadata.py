@@ -14,7 +14,15 @@ from vdb_core.errors import Fault, ValidationFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_METADATA_BYTES", "MAX_METADATA_DEPTH", "Metadata", "check_metadata", "merge_patch"]
+__all__ = [
+    "INT64_MAX",
+    "INT64_MIN",
+    "MAX_METADATA_BYTES",
+    "MAX_METADATA_DEPTH",
+    "Metadata",
+    "check_metadata",
+    "merge_patch",
+]
 
 MAX_METADATA_BYTES: Final = 65_536
 """Bytes of JSON text that the metadata of one entity may take."""
@@ -22,8 +30,8 @@ MAX_METADATA_BYTES: Final = 65_536
 MAX_METADATA_DEPTH: Final = 32
 """Levels of objects, the outermost included."""
 
-_INT64_MIN: Final = -(2**63)
-_INT64_MAX: Final = 2**63 - 1
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
 _EXPECTED: Final = "a string, number, boolean, null, a list of these, or an object"
 
 
@@ -140,7 +148,7 @@ def _check_object(value: object, pointer: str, levels: int, faults: list[Fault])
             if text.isascii() or not has_lone_surrogate(text):
                 continue
         elif kind is int:
-            if _INT64_MIN <= cast("int", item) <= _INT64_MAX:
+            if INT64_MIN <= cast("int", item) <= INT64_MAX:
                 continue
         elif kind is float:
             if math.isfinite(cast("float", item)):
@@ -164,7 +172,7 @@ def _check_list(items: list[object], pointer: str, faults: list[Fault]) -> None:
             if text.isascii() or not has_lone_surrogate(text):
                 continue
         elif kind is int:
-            if _INT64_MIN <= cast("int", item) <= _INT64_MAX:
+            if INT64_MIN <= cast("int", item) <= INT64_MAX:
                 continue
         elif kind is float:
             if math.isfinite(cast("float", item)):

@@ -7,7 +7,8 @@ an internal id is found by bisection and a compaction renumbers nothing.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, final
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from vdb_core.filters import MetadataIndex
 from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from vdb_core.filters import Filter
     from vdb_core.indexes import Index
 
-__all__ = ["Block", "segment_capacity"]
+__all__ = ["Block", "Fields", "segment_capacity"]
+
+Fields: TypeAlias = "tuple[Sequence[str | None], Sequence[Mapping[str, object]]]"
+"""The document ids and the metadata of rows."""
 
 _SEGMENT_ROWS: Final = 4096
 _SEGMENT_BYTES: Final = 8 << 20
@@ -51,6 +55,7 @@ class Block:
         "_exact",
         "_exact_lock",
         "_exact_rows",
+        "_fields",
         "_filters",
         "_metadata_lock",
         "alive",
@@ -91,6 +96,8 @@ class Block:
         self._exact_rows = -1
         self._exact_lock = threading.Lock()
         self._metadata_lock = threading.Lock()
+        self._fields: deque[tuple[int, int, Fields]] = deque()
+        """What the metadata index has not taken in yet: of which rows, from and up to, and their fields."""
         self._filters: dict[tuple[str, int, int], NDArray[np.uint64]] = {}
 
     @classmethod
@@ -120,10 +127,12 @@ class Block:
         vectors: NDArray[np.float32],
         norms: NDArray[np.float64] | None,
         ids: NDArray[np.int64] | None = None,
+        fields: Fields | None = None,
     ) -> None:
         """Write rows behind those that count, where no reader looks; ``publish`` makes them count.
 
-        Internal ids are ``ids``, else they rise from ``first_id``. Needs no lock: the committer is the only writer.
+        Internal ids are ``ids``, else they rise from ``first_id``. ``fields`` saves the metadata index from reading
+        the records. Needs no lock: the committer is the only writer.
         """
         own = self.records
         if not isinstance(own, RecordBuffer):
@@ -134,6 +143,8 @@ class Block:
             self.norms[begin:end] = norms
         self.ids[begin:end] = np.arange(first_id, first_id + len(records)) if ids is None else ids
         own.extend(records)
+        if fields is not None:
+            self._fields.append((begin, end, fields))
 
     def publish(self) -> None:
         """Make the staged rows count. Call under the library's write lock."""
@@ -148,7 +159,11 @@ class Block:
         if self.metadata.rows == self.rows:
             return
         with self._metadata_lock:
-            self._append_to(self.metadata)
+            while self._fields and self._fields[0][1] <= self.rows:
+                begin, _, (document_ids, metadatas) = self._fields.popleft()
+                self._append_to(self.metadata, begin)
+                self.metadata.extend(document_ids, metadatas)
+            self._append_to(self.metadata, self.rows)
             if self.rows == len(self.ids):
                 # It takes no more rows, and packed it answers as fast and holds no object a value.
                 self.metadata.pack()
@@ -163,12 +178,12 @@ class Block:
             if self.metadata.rows == self.rows:
                 return self.metadata
         metadata = MetadataIndex()
-        self._append_to(metadata)
+        self._append_to(metadata, self.rows)
         metadata.pack()
         return metadata
 
-    def _append_to(self, metadata: MetadataIndex) -> None:
-        for slot in range(metadata.rows, self.rows):
+    def _append_to(self, metadata: MetadataIndex, end: int) -> None:
+        for slot in range(metadata.rows, end):
             row = parse(self.records[slot])
             metadata.append(row["id"], row["document_id"], row["metadata"])
 

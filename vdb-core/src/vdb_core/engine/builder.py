@@ -24,6 +24,7 @@ from vdb_core.domain import new_id
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.compaction import compact
 from vdb_core.engine.costs import Costs
+from vdb_core.engine.folding import fold_is_due
 from vdb_core.engine.jobs import Job, JobRegistry
 from vdb_core.engine.memory import forget_pages, release_memory
 from vdb_core.engine.opened_generation import missing_type_warning
@@ -41,13 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["Builder"]
 
 _log = logging.getLogger(__name__)
-_FOLD_ROWS: Final = 10_000
-_FOLD_SHARE: Final = 0.10
-_DEAD_SHARE: Final = 0.20
-_DEAD_ROWS: Final = 1_000
-"""Below so many dead rows a fold is not worth its files, whatever their share."""
 _NICENESS: Final = 5
 """What a build's threads are set back by where searches want the same cores (a third of the weight of theirs)."""
+
+
+def _rows(state: LibraryState) -> int:
+    return state.delta_rows + (0 if state.base is None else state.base.rows)
 
 
 def _step_back() -> None:
@@ -145,23 +145,14 @@ class Builder:
             raise EngineClosed("The engine is closed.") from error
         return job
 
-    def needs_fold(self, state: LibraryState) -> bool:
-        """Whether the delta or the dead rows of a library have outgrown their share."""
-        base_rows = 0 if state.base is None else state.base.rows
-        delta, dead = state.delta_rows, state.dead_rows
-        if delta <= max(_FOLD_ROWS, _FOLD_SHARE * base_rows) and dead <= max(
-            _DEAD_ROWS, _DEAD_SHARE * (base_rows + delta)
-        ):
-            return False
-        failed_at = self._failed_at.get(state.info["id"])
-        return failed_at is None or base_rows + delta > 1.5 * failed_at
-
-    def fold_if_needed(self, entry: Entry) -> None:
-        """Fold a library in the background where that is due and no build runs."""
+    def fold_if_due(self, entry: Entry, *, look: bool = False) -> None:
+        """Fold a library in the background where that is due and no build runs; see ``fold_is_due``."""
         state = entry.state
-        if state is None or entry.building is not None or self._quiet or not self.needs_fold(state):
+        if state is None or entry.building is not None or self._quiet or not fold_is_due(state, look=look):
             return
-        _ = self._start_own(entry, state, "fold")
+        failed_at = self._failed_at.get(entry.id)
+        if failed_at is None or _rows(state) > 1.5 * failed_at:
+            _ = self._start_own(entry, state, "fold")
 
     def rebuild(self, entry: Entry) -> None:
         """Build the index of a library anew where it could not be loaded."""
@@ -237,7 +228,7 @@ class Builder:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the job says so
             self._storage.trouble.report(error)
             _log.exception("job %s (%s of library %r) failed", job.id, job.kind, entry.id)
-            self._failed_at[entry.id] = state.delta_rows + (0 if state.base is None else state.base.rows)
+            self._failed_at[entry.id] = _rows(state)
             self._release(job, entry, state)
             if job.kind == "fold":
                 state.warnings = (
@@ -247,7 +238,7 @@ class Builder:
             job.finish("failed", error)
         del cut, fresh
         release_memory()
-        self.fold_if_needed(entry)
+        self.fold_if_due(entry)
 
     def _release(self, job: Job, entry: Entry, state: LibraryState) -> None:
         state.deleted_rows = None

@@ -141,7 +141,7 @@ class Engine:
     def _published(self, library_id: str) -> None:
         entry = self.repository.find(library_id)
         if entry is not None:
-            self.builder.fold_if_needed(entry)
+            self.builder.fold_if_due(entry)
 
     def default_index_type(self) -> str:
         """``brute`` where it is installed, ``numpy`` otherwise."""

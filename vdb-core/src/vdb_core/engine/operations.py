@@ -20,7 +20,6 @@ import numpy as np
 import orjson
 
 from vdb_core.engine.blocks import Block
-from vdb_core.engine.records import parse
 from vdb_core.engine.state import read_info
 from vdb_core.errors import StorageFailed
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vdb_core.engine.blocks import Fields
+    from vdb_core.engine.records import ChunkRecord
     from vdb_core.engine.state import LibraryInfo, LibraryState
     from vdb_core.persistence import JournalEntry
 
@@ -148,6 +149,8 @@ class Upsert:
     norms: NDArray[np.float64] | None
     row_ids: NDArray[np.int64] | None = None
     """Internal ids, ascending, where they do not simply rise from ``first_id``: those of an import."""
+    fields: Fields | None = None
+    """Of the rows, where they are known without reading the records."""
     _segments: list[Block] = field(default_factory=list)
     _inline: Block | None = None
 
@@ -199,7 +202,14 @@ class Upsert:
     def _stage_into(self, block: Block, begin: int, end: int) -> None:
         norms = None if self.norms is None else self.norms[begin:end]
         ids = None if self.row_ids is None else self.row_ids[begin:end]
-        block.stage(self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms, ids)
+        # Only the last segment is indexed at once; what the others are not asked for need not be kept.
+        fields = None
+        if self.fields is not None and end == len(self.records):
+            document_ids, metadatas = self.fields
+            fields = (document_ids[begin:end], metadatas[begin:end])
+        block.stage(
+            self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms, ids, fields
+        )
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
@@ -329,7 +339,7 @@ def decode(entry: JournalEntry) -> LibraryOperation:
                 revision=cast("int", body["revision"]),
                 time=cast("str", body["time"]),
                 first_id=cast("int", body["first_id"]),
-                ids=[parse(record)["id"] for record in records],
+                ids=[row["id"] for row in cast("list[ChunkRecord]", body["records"])],
                 records=records,
                 vectors=entry.vectors,
                 norms=None if norms is None else np.array(norms, dtype=np.float64),

@@ -74,26 +74,32 @@ class MetadataIndex:
         Raises:
             RuntimeError: the index is packed.
         """
+        self.extend((document_id,), (metadata,))
+
+    def extend(self, document_ids: Sequence[str | None], metadatas: Sequence[Mapping[str, object]]) -> None:
+        """Add rows; see ``append``."""
         if self._packed_fields is not None:
             raise RuntimeError("a packed metadata index takes no more rows; append to a new one")
-        row = self._rows
-        if document_id is not None:
-            self._documents.append(document_id, row)
-        fields = self._fields
-        for key, value in metadata.items():
-            field = fields.get(key)
-            if field is None:
-                field = fields[key] = OpenField()
-            kind = type(value)
-            # The two common kinds are written out: this loop is most of what a write costs.
-            if kind is str:
-                field.scalars.texts.append_value(cast("str", value), row)
-            elif kind is int:
-                field.scalars.integers.append(cast("int", value))
-                field.scalars.integer_slots.append(row)
-            else:
-                self._append_value(key, value, row)
-        self._rows = row + 1
+        fields, documents = self._fields, self._documents
+        for row, (document_id, metadata) in enumerate(
+            zip(document_ids, metadatas, strict=True), start=self._rows
+        ):
+            if document_id is not None:
+                documents.append(document_id, row)
+            for key, value in metadata.items():
+                field = fields.get(key)
+                if field is None:
+                    field = fields[key] = OpenField()
+                kind = type(value)
+                # The two common kinds are written out: this loop is much of what a write costs.
+                if kind is str:
+                    field.scalars.texts.append_value(cast("str", value), row)
+                elif kind is int:
+                    field.scalars.integers.append(cast("int", value))
+                    field.scalars.integer_slots.append(row)
+                else:
+                    self._append_value(key, value, row)
+            self._rows = row + 1
 
     def _append_value(self, path: str, value: object, row: int) -> None:
         field = self._fields.get(path)

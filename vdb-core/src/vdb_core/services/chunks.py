@@ -482,6 +482,7 @@ def plan_upsert(
             records=finished,
             vectors=rows.vectors,
             norms=rows.norms,
+            fields=(rows.document_ids, rows.metadatas),
         )
     )
     return operations

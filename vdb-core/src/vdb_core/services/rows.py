@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Final, cast, final
 import numpy as np
 
 from vdb_core.domain import (
-    check_id,
     check_matrix,
-    check_metadata,
     embedding_from_b64,
-    new_id,
     normalize,
     plain_row,
     to_matrix,
 )
-from vdb_core.engine.records import start
 from vdb_core.errors import Fault, ValidationFailed
-from vdb_core.services.checks import is_mapping, known_fields, raise_faults, text_fault
+from vdb_core.services.checks import raise_faults, text_fault
+from vdb_core.services.given_rows import CHUNK_FIELDS, GivenRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,12 +38,10 @@ __all__ = [
     "stored_form",
 ]
 
-CHUNK_FIELDS: Final = ("id", "document_id", "text", "embedding", "embedding_b64", "metadata")
 FLOAT_TYPES: Final = ("<f4", "<f2")
 """NumPy's names of the types in which a matrix of embeddings may come."""
 _ELSEWHERE: Final = frozenset({"embedding_b64", "text"})
 """Where a query's vector may be instead of in ``embedding``."""
-_NO_METADATA: Final[dict[str, object]] = {}
 
 
 @final
@@ -56,6 +51,7 @@ class Rows:
 
     ids: list[str]
     document_ids: list[str | None]
+    metadatas: list[Mapping[str, object]]
     heads: list[bytes]
     """The part of each record that is known before the commit."""
     vectors: NDArray[np.float32]
@@ -114,11 +110,10 @@ def prepare_rows(
         raise ValidationFailed.at(
             "/vectors", f"expected one row a chunk; received {len(vectors)} vectors and {len(rows)} chunks"
         )
-    given = _Given(limits=limits, has_matrix=vectors is not None)
-    for number, row in enumerate(rows):
-        given.take(row, at(number))
+    given = GivenRows(limits=limits, has_matrix=vectors is not None)
+    given.take_all(rows, at)
     faults = given.faults
-    ids, texts, embeddings = given.ids, given.texts, given.embeddings
+    ids, embeddings = given.ids, given.embeddings
     _check_unique(ids, at, faults)
     if len(ids) < len(rows):
         raise ValidationFailed.of(faults)
@@ -136,87 +131,17 @@ def prepare_rows(
     if faults or matrix is None:
         raise ValidationFailed.of(faults)
     unit, norms = stored_form(np.asarray(matrix, dtype=np.float32), metric)
-    heads = list(map(start, ids, given.document_ids, texts, given.metadatas))
     return Rows(
         ids=ids,
         document_ids=given.document_ids,
-        heads=heads,
+        metadatas=given.metadatas,
+        heads=given.heads(),
         vectors=unit,
         norms=norms,
         pointers=at,
         embedder=None if embedded is None else embedded.name,
         warnings=warnings,
     )
-
-
-@final
-class _Given:
-    """The fields of rows, column by column, and what is wrong with them."""
-
-    def __init__(self, *, limits: Limits, has_matrix: bool) -> None:
-        self._limits = limits
-        self._has_matrix = has_matrix
-        self.ids: list[str] = []
-        self.document_ids: list[str | None] = []
-        self.texts: list[str | None] = []
-        self.metadatas: list[Mapping[str, object]] = []
-        self.embeddings: list[object] = []
-        self.faults: list[Fault] = []
-
-    def take(self, row: object, pointer: str) -> None:
-        """Take one row in; a row that is no object is a fault and nothing else."""
-        if not is_mapping(row):
-            self.faults.append(Fault(pointer, f"expected an object; received {type(row).__name__}"))
-            return
-        if not row.keys() <= _KNOWN:
-            self.faults.extend(known_fields(row, CHUNK_FIELDS, pointer))
-        self._take_ids(row, pointer)
-        text = row.get("text")
-        if text is not None:
-            self.faults.extend(text_fault(text, f"{pointer}/text", max_bytes=self._limits.max_text_bytes))
-        self.texts.append(cast("str | None", text))
-        metadata = row.get("metadata", _NO_METADATA)
-        if metadata is not _NO_METADATA:
-            self.faults.extend(
-                check_metadata(
-                    metadata,
-                    f"{pointer}/metadata",
-                    max_bytes=self._limits.max_metadata_bytes,
-                    max_depth=self._limits.max_json_depth,
-                )
-            )
-        self.metadatas.append(cast("Mapping[str, object]", metadata))
-        self._take_embedding(row, pointer)
-
-    def _take_ids(self, row: Mapping[str, object], pointer: str) -> None:
-        chunk_id = row.get("id", _MISSING)
-        if chunk_id is _MISSING:
-            chunk_id = new_id()
-        else:
-            self.faults.extend(check_id(chunk_id, f"{pointer}/id"))
-        self.ids.append(cast("str", chunk_id))
-        document_id = row.get("document_id")
-        if document_id is not None:
-            self.faults.extend(check_id(document_id, f"{pointer}/document_id"))
-        self.document_ids.append(cast("str | None", document_id))
-
-    def _take_embedding(self, row: Mapping[str, object], pointer: str) -> None:
-        embedding, packed = row.get("embedding"), row.get("embedding_b64")
-        if self._has_matrix:
-            if embedding is not None or packed is not None:
-                self.faults.append(
-                    Fault(pointer, "the embedding comes from the matrix; leave it out of the row")
-                )
-        elif packed is not None:
-            if embedding is not None:
-                self.faults.append(Fault(pointer, "expected embedding or embedding_b64; received both"))
-            embedding, problems = embedding_from_b64(packed, f"{pointer}/embedding_b64")
-            self.faults.extend(problems)
-        self.embeddings.append(embedding)
-
-
-_KNOWN: Final = frozenset(CHUNK_FIELDS)
-_MISSING: Final = object()
 
 
 def _check_unique(ids: list[str], at: Callable[[int], str], faults: list[Fault]) -> None:
@@ -231,7 +156,7 @@ def _check_unique(ids: list[str], at: Callable[[int], str], faults: list[Fault])
 
 
 def _embed_missing(
-    given: _Given, at: Callable[[int], str], embed: Embed
+    given: GivenRows, at: Callable[[int], str], embed: Embed
 ) -> tuple[Embedded | None, list[str]]:
     """Embed the texts of rows that bring no embedding; tells of texts that were not read to their end."""
     missing = [number for number, one in enumerate(given.embeddings) if one is None]

@@ -1,0 +1,94 @@
+"""The quick way through plain rows comes to what the careful way comes to, faults included."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdb_core.services.given_rows import GivenRows
+from vdb_core.services.settings import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LIMITS = Limits(max_text_bytes=12, max_metadata_bytes=100, max_json_depth=3)
+
+IDS = ["a", "b-1", "é", "", ".", "..", "a\0", "\ud800", "x" * 256, "x" * 257, 7, None, True, ["a"]]
+VALUES: list[Any] = [
+    *("en", "é", "\ud800", 0, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 0.5, float("nan"), float("-inf")),
+    *(True, None, [1, "a"], [[1]], {"b": 1}, {"b": {"c": {"d": 1}}}, 1j, b"bytes"),
+]
+KEYS: list[Any] = ["lang", "$lang", "", "é", "\ud800", "a.b", "$", 1, None]
+ODD: dict[str, list[Any]] = {
+    "id": IDS,
+    "document_id": IDS,
+    "text": ["", "twelve bytes", "thirteen byte", "zwölf bytes", "zwölf bytes!", "\ud800", 1, None, b"text"],
+    "metadata": [
+        *({"lang": value} for value in VALUES),
+        *({"year": 1, key: 1} for key in KEYS),
+        *({"lang": "k" * size} for size in (10, 40, 88, 89, 90)),
+        *(None, [], "text", {}),
+    ],
+    "embedding": [[1.0], None, "no"],
+    "embedding_b64": ["AACAPw==", None, 1],
+    "more": [1],
+}
+PLAIN = {"id": "plain", "document_id": "d", "text": "a text", "metadata": {"lang": "en", "year": 2000}}
+MUTATED = [PLAIN | {field: value} for field, values in ODD.items() for value in values]
+LESS = [{name: PLAIN[name] for name in PLAIN if name != left} for left in PLAIN]
+
+
+def taken(rows: Sequence[object], *, has_matrix: bool) -> dict[str, object]:
+    given_rows = GivenRows(limits=LIMITS, has_matrix=has_matrix)
+    given_rows.take_all(rows, lambda row: f"/chunks/{row}")
+    columns: dict[str, object] = {
+        "faults": [(fault.pointer, fault.detail) for fault in given_rows.faults],
+    }
+    if not given_rows.faults:
+        columns |= {
+            "documents": given_rows.document_ids,
+            "texts": given_rows.texts,
+            "metadatas": given_rows.metadatas,
+            "embeddings": [None if one is None else list(one) for one in given_rows.embeddings],  # type: ignore[call-overload]
+            "ids": [chunk_id if len(chunk_id) < 300 else "" for chunk_id in given_rows.ids],
+            "heads": given_rows.heads(),
+        }
+    return columns
+
+
+def carefully(row: object) -> object:
+    """The same row in a form that the quick way does not take."""
+    return MappingProxyType(row) if isinstance(row, dict) else row
+
+
+def named(row: Mapping[str, object] | object, number: int) -> object:
+    """A row with an id: one that is made up is never the same twice."""
+    return {"id": f"made{number}"} | row if isinstance(row, dict) else row
+
+
+@pytest.mark.parametrize("has_matrix", [False, True])
+@pytest.mark.parametrize("row", [*MUTATED, *LESS, [], None, 3], ids=ascii)
+def test_both_ways_agree(row: object, *, has_matrix: bool) -> None:
+    rows = [
+        named(one, number)
+        for number, one in enumerate([PLAIN | {"id": "first"}, row, PLAIN | {"id": "last"}])
+    ]
+    assert taken(rows, has_matrix=has_matrix) == taken(list(map(carefully, rows)), has_matrix=has_matrix)
+
+
+@given(rows=st.lists(st.sampled_from([PLAIN, *MUTATED, *LESS]), max_size=5), has_matrix=st.booleans())
+def test_many_rows_agree(rows: list[object], has_matrix: bool) -> None:
+    rows = [named(row, number) for number, row in enumerate(rows)]
+    assert taken(rows, has_matrix=has_matrix) == taken(list(map(carefully, rows)), has_matrix=has_matrix)
+
+
+def test_a_row_without_an_id_gets_one() -> None:
+    given_rows = GivenRows(limits=LIMITS, has_matrix=True)
+    given_rows.take_all([{}, {"text": "a"}, {"document_id": "d"}], str)
+    assert given_rows.faults == []
+    assert len({chunk_id for chunk_id in given_rows.ids if len(chunk_id) == 36}) == 3
+    assert [head[7:43].decode() for head in given_rows.heads()] == given_rows.ids
