@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +42,29 @@ def test_the_index_links_every_page_but_single_decisions() -> None:
     pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
     told = {page for page in pages if f"]({page})" in text}
     assert {page for page in pages - told if not page.startswith("adr/0")} == {"README.md"}
+
+
+@pytest.mark.parametrize(
+    ("page", "packages"),
+    [
+        ("sdk-api", ["vdb_sdk"]),
+        ("plugin-api", [f"vdb_core.{name}" for name in ("plugins", "indexes", "persistence", "testing")]),
+    ],
+)
+def test_pages_made_of_docstrings_name_all_that_is_public(page: str, packages: list[str]) -> None:
+    text = (DOCS / f"reference/{page}.md").read_text("utf-8")
+    listed = re.findall(r"(?m)^::: ([\w.]+)$", text)
+    whole = {each for each in listed if each.endswith(".errors")}
+    inside = {name for each in whole for name in importlib.import_module(each).__all__}
+    public = {
+        f"{package}.{name}" for package in packages for name in importlib.import_module(package).__all__
+    }
+    # Hooks have pages of their own; the version is no class.
+    left_out = {
+        each for each in public if ".vdb_register_" in each or each.rpartition(".")[2] in inside | {"__version__"}
+    }
+    assert sorted(set(listed) - whole) == sorted(public - left_out)
+    assert len(listed) == len(set(listed))
 
 
 @pytest.mark.parametrize(
