@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from architecture_diagram import FILE, drawing
 from build_site import DOCS, ROOT, rewrite
 from check_site import faults
 
@@ -86,6 +87,10 @@ def test_links_out_of_the_docs_lead_to_the_repository_where_it_is_declared() -> 
     told = rewrite("[a](../../vdb-core) [b](../../README.md#x)", PAGE, "https://example.com/vdb")
     root = "https://example.com/vdb"
     assert told == f"[a]({root}/tree/main/vdb-core) [b]({root}/blob/main/README.md#x)"
+
+
+def test_the_diagram_is_as_its_program_draws_it() -> None:
+    assert FILE.read_text("utf-8") == drawing(), "run docs/tools/architecture_diagram.py"
 
 
 def test_the_check_of_the_site_finds_what_is_missing(tmp_path: Path) -> None:
