@@ -102,7 +102,10 @@ def build() -> int:
     if code := subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
         return code
     problems = faults(SITE)
-    print("\n".join(problems) or f"{len(list(SITE.rglob('*.html')))} pages, every link leads somewhere", flush=True)
+    print(
+        "\n".join(problems) or f"{len(list(SITE.rglob('*.html')))} pages, every link leads somewhere",
+        flush=True,
+    )
     return 1 if problems else 0
 
 

@@ -54,7 +54,7 @@ def answers(document: dict[str, Any]) -> dict[str, tuple[str, int, object]]:
                     files=call.files or None,
                     params=call.query or None,
                 )
-                value: object = None
+                value: Any = None
                 if call.output:
                     files[call.output] = answer.content
                 elif answer.headers.get("content-type", "").startswith("application/"):
@@ -111,14 +111,15 @@ def _statuses(operations: Iterable[tuple[str, str, dict[str, Any]]]) -> Iterator
     yield _table(("status", "meaning"), rows)
 
 
-def _operation(
-    method: str, path: str, operation: dict[str, Any], example: tuple[str, int, object]
-) -> str:
+def _operation(method: str, path: str, operation: dict[str, Any], example: tuple[str, int, object]) -> str:
     parts = [f"### `{method} {path}`\n", _line(operation["description"]) + "\n"]
     if parameters := operation.get("parameters"):
         parts.append(_table(("parameter", "in", "type", ""), map(_parameter, parameters)))
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
-        parts.append(f"Body, `{media}`: {_type(content['schema'])}. {_line(content['schema'].get('description', ''))}".strip() + "\n")
+        parts.append(
+            f"Body, `{media}`: {_type(content['schema'])}. {_line(content['schema'].get('description', ''))}".strip()
+            + "\n"
+        )
     responses = operation["responses"]
     problems = {
         status
@@ -220,7 +221,10 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     if len(lines) == 2:
         return ""
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )
 
 
 def _line(text: str) -> str:
@@ -230,5 +234,9 @@ def _line(text: str) -> str:
 if __name__ == "__main__":
     made = page()
     if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text("utf-8") == made else f"{PAGE.name} is not what the server says: run {__file__}")
+        sys.exit(
+            0
+            if PAGE.read_text("utf-8") == made
+            else f"{PAGE.name} is not what the server says: run {__file__}"
+        )
     PAGE.write_text(made, "utf-8")

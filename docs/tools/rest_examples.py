@@ -70,7 +70,7 @@ EXAMPLES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "GET /v1/libraries/{library_id}/chunks",
-        "curl -G --data-urlencode 'filter={\"lang\": \"fr\"}' $URL/v1/libraries/glossary/chunks",
+        'curl -G --data-urlencode \'filter={"lang": "fr"}\' $URL/v1/libraries/glossary/chunks',
     ),
     ("GET /v1/libraries/{library_id}/chunks/{chunk_id}", "curl $URL/v1/libraries/glossary/chunks/c-1"),
     (

@@ -9,7 +9,9 @@ from rest_examples import FILES, read_command
 
 def test_the_page_is_what_the_server_says() -> None:
     told = rest_api.PAGE.read_text("utf-8")
-    assert told == rest_api.page(), "run docs/tools/rest_api.py in an environment with the server, such as .venv"
+    assert told == rest_api.page(), (
+        "run docs/tools/rest_api.py in an environment with the server, such as .venv"
+    )
 
 
 def test_commands_are_read_as_curl_reads_them() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from check_site import faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PAGE = DOCS / "how-to" / "page.md"
 
@@ -62,7 +62,9 @@ def test_pages_made_of_docstrings_name_all_that_is_public(page: str, packages: l
     }
     # Hooks have pages of their own; the version is no class.
     left_out = {
-        each for each in public if ".vdb_register_" in each or each.rpartition(".")[2] in inside | {"__version__"}
+        each
+        for each in public
+        if ".vdb_register_" in each or each.rpartition(".")[2] in inside | {"__version__"}
     }
     assert sorted(set(listed) - whole) == sorted(public - left_out)
     assert len(listed) == len(set(listed))
