@@ -8,7 +8,6 @@ repository is declared. Zensical reads the copy; ``zensical.toml`` says how.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -97,9 +96,8 @@ def zensical(*arguments: str) -> list[str]:
 def build() -> int:
     """Build into ``site/``; anything but 0 where there was a warning or something is missing."""
     shutil.rmtree(SITE, ignore_errors=True)
-    environment = {**os.environ, "NO_COLOR": "1"}
     command = zensical("build", "--strict", "--clean")
-    if code := subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
+    if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
         return code
     problems = faults(SITE)
     print(
