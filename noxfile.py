@@ -12,6 +12,7 @@ Run without nox installed, it makes itself a private environment and starts agai
     .nox/bench            vdb's indexes beside their peers
     .nox/road             vdb's server and SDK beside theirs
     .nox/template*        a plugin of each of the template's answers, and a fresh environment with it
+    .nox/docs/*           what builds the site, and the copy of docs/ that it reads
     .nox/lint             ruff, basedpyright and what they need to see
     .nox/packages/*       one distribution alone, a Python and a resolution each
     .nox/wheels/*         built wheels, by a digest of their sources
@@ -655,9 +656,19 @@ def docker(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check the documentation: code blocks run, links lead somewhere, every hook has its page."""
-    python = _stack(session, "test", EMBEDDER)
-    _run(session, python, "-m", "pytest", "tests/house/test_docs.py", "tests/house/test_readme.py")
+    """Build the site into site/, warnings are errors, and test the pages; ``-- --site`` only builds, ``-- --serve`` shows it."""
+    python = _environment(session, CACHE / "docs" / "environment")
+    constraints, requirements = _constraints(), _group("docs")
+    stamp, key = CACHE / "docs" / "stamp", _digest(requirements, constraints.read_text(encoding="utf-8"))
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != key:
+        _pip(session, python, "install", "--quiet", "-c", str(constraints), *requirements)
+        stamp.write_text(key, encoding="utf-8")
+    options = [option for option in session.posargs if option != "--site"]
+    _run(session, python, "docs/tools/build_site.py", *options)
+    if not session.posargs:
+        tests = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/house").glob("test_docs*.py"))]
+        stack = _stack(session, "test", EMBEDDER)
+        _run(session, stack, "-m", "pytest", *tests, "tests/house/test_readme.py")
 
 
 if __name__ == "__main__":

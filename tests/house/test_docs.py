@@ -159,6 +159,31 @@ def test_the_index_page_lists_every_parameter_with_its_default() -> None:
             assert cost in section, f"{kind.name}: {cost}"
 
 
+def test_the_explanation_of_the_indexes_has_the_costs_that_their_records_tell() -> None:
+    from vdb_core.plugins import PluginManager
+
+    manager = PluginManager()
+    manager.load()
+    told = rows((ROOT / "docs/explanation/indexes.md").read_text("utf-8"), "## What each costs, and gives up")
+    kinds = [manager.index_types[each] for each in ("brute", "ivf_flat", "ivf_pq", "numpy")]
+    costs = [(kind.name, kind.complexity) for kind in kinds if kind.complexity is not None]
+    assert told == [[f"`{kind}`", cost.build, cost.query, cost.space] for kind, cost in costs]
+
+
+def test_the_architecture_page_names_every_thread() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    told = {name for cells in rows(text, "## Threads") for name in re.findall(r"`(vdb-[a-z-]+)`", cells[0])}
+    sources = [
+        file.read_text("utf-8")
+        for folder in ("vdb-core/src/vdb_core", "vdb-server/src/vdb_server")
+        for file in (ROOT / folder).rglob("*.py")
+        if "testing" not in file.parts
+    ]
+    pattern = r'(?:Thread\(|ThreadPoolExecutor\().{0,160}?"(vdb-[a-z-]+)"'
+    found = {name for source in sources for name in re.findall(pattern, source, re.DOTALL)}
+    assert told == found
+
+
 def test_the_embedder_page_lists_every_setting_with_its_default() -> None:
     from vdb_core.plugins import PluginManager
 

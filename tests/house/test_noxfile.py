@@ -181,7 +181,7 @@ def test_the_lock_is_that_of_the_projects() -> None:
         }
         assert told == asked, f"{folder}: run `uv lock`"
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
-    for group in ("test", "lint", "browser"):
+    for group in ("test", "lint", "browser", "docs"):
         told = {
             (each["name"], SpecifierSet(each["specifier"]))
             for each in lock["manifest"]["dependency-groups"][group]

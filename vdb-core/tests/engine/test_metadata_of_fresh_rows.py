@@ -42,6 +42,7 @@ def test_fields_and_records_may_follow_each_other(
         if between:
             # What is staged counts for nobody yet, whoever looks.
             assert found(block, n={"$gte": 0}) == list(range(values[0]))
+            assert block.metadata.rows == block.rows
         block.publish()
     assert [found(block, n=value) for value in range(6)] == [[value] for value in range(6)]
     assert found(block, **{"$document_id": "d1"}) == [1, 3, 5]

@@ -42,12 +42,13 @@ def connect(
         EmbeddedUnavailable: No URL, and no engine is installed here.
         EmbeddedFailed: The directory cannot be opened, for example because another process has it.
 
-    >>> import vdb_sdk
-    >>> with vdb_sdk.connect() as client:
-    ...     words = client.create_library("Words")
-    ...     result = words.upsert([{"id": "a", "embedding": [3.0, 4.0], "text": "alpha"}])
-    ...     [(hit.id, hit.text, round(hit.score, 3)) for hit in words.search([3.0, 4.0])]
-    [('a', 'alpha', 1.0)]
+    Examples:
+        >>> import vdb_sdk
+        >>> with vdb_sdk.connect() as client:
+        ...     words = client.create_library("Words")
+        ...     result = words.upsert([{"id": "a", "embedding": [3.0, 4.0], "text": "alpha"}])
+        ...     [(hit.id, hit.text, round(hit.score, 3)) for hit in words.search([3.0, 4.0])]
+        [('a', 'alpha', 1.0)]
     """
     place = _place(target, api_key)
     if isinstance(place, str):

@@ -83,14 +83,14 @@ class GivenRows:
                     and (document_id is None or (type(document_id) is str and document_id in known_documents))
                     and (metadata is None or _is_plain(metadata, known_keys))
                 ):
-                    one = new_id() if chunk_id is None else cast("str", chunk_id)
+                    one = new_id() if chunk_id is None else chunk_id
                     values = _NO_METADATA if metadata is None else cast("dict[str, object]", metadata)
-                    head = start(one, cast("str | None", document_id), cast("str | None", text), values)
+                    head = start(one, document_id, text, values)
                     # The whole is not longer than what is allowed to a part of it.
                     if len(head) <= max_metadata:
                         self.ids.append(one)
-                        self.document_ids.append(cast("str | None", document_id))
-                        self.texts.append(cast("str | None", text))
+                        self.document_ids.append(document_id)
+                        self.texts.append(text)
                         self.metadatas.append(values)
                         self.embeddings.append(embedding)
                         self._heads.append(head)
