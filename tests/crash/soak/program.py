@@ -8,19 +8,16 @@ stay where they are. See ``docs/explanation/concurrency.md``.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import shutil
 import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MEGABYTE = 1 << 20
-CROWD = 64
-"""Requests at once: twice the threads that the server has for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,39 +155,6 @@ def soak(
     )
 
 
-def _fill_the_pool(url: str, process: psutil.Process) -> None:
-    """Ask for much at once, until no more threads come of it.
-
-    The server starts a thread of its pool when a request finds all others busy, up to a number that is set. When that
-    happens for the last time is chance, and every thread may bring a heap of its own.
-    """
-    address = urlsplit(url)
-    together = threading.Barrier(CROWD)
-
-    def ask(number: int) -> None:
-        connection = http.client.HTTPConnection(address.hostname or "", address.port)
-        body = json.dumps({"id": f"crowd{number}", "name": f"crowd{number}"})
-        together.wait()
-        connection.request("POST", "/v1/libraries", body, {"content-type": "application/json"})
-        made = connection.getresponse()
-        made.read()
-        together.wait()
-        connection.request("DELETE", f"/v1/libraries/crowd{number}")
-        gone = connection.getresponse()
-        gone.read()
-        connection.close()
-        if (made.status, gone.status) != (201, 204):
-            raise AssertionError(f"crowd{number}: {made.status}, {gone.status}")
-
-    most, unchanged = process.num_threads(), 0
-    while unchanged < 5:
-        with ThreadPoolExecutor(CROWD) as pool:
-            list(pool.map(ask, range(CROWD)))
-        now = process.num_threads()
-        unchanged = unchanged + 1 if now <= most else 0
-        most = max(most, now)
-
-
 def _round(everybody: Sequence[Churn]) -> None:
     failures: list[BaseException] = []
 
@@ -232,7 +194,6 @@ def run(options: argparse.Namespace) -> Figures:
                 finally:
                     forked.kill()
         with ServerProcess(place / "data") as server:
-            _fill_the_pool(server.url, psutil.Process(server.process.pid))
             return soak(server.url, server.process.pid, seconds=seconds, warm_up=warm_up, **size)
     finally:
         shutil.rmtree(place)

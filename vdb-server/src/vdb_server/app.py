@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -125,6 +126,17 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
 
+def _start_all(executor: ThreadPoolExecutor) -> None:
+    """Have all threads there from the beginning: no request waits for one, and what a server holds stays as it is.
+
+    Each may bring a heap of its own, so a pool that grows by chance looks like a leak for hours.
+    """
+    together = threading.Barrier(_THREADS + 1)
+    for _ in range(_THREADS):
+        _ = executor.submit(together.wait)
+    _ = together.wait()
+
+
 def _lifespan(
     settings: Settings,
     services: Services | None,
@@ -137,6 +149,8 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncGenerator[AppState]:
         executor = ThreadPoolExecutor(_THREADS, "vdb-request")
         asyncio.get_running_loop().set_default_executor(executor)
+        if not trusted:
+            _start_all(executor)
         running = services
         if running is None:
             running = await asyncio.to_thread(open_engine, settings)
