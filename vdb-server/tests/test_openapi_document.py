@@ -232,8 +232,6 @@ def test_no_request_takes_a_thread_beside_those_of_the_server(
 
     monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
     for method, path, _ in operations(document):
-        if path.endswith("/export"):  # whose pieces are read from files, each in a thread
-            continue
         known = (
             path.replace("{library_id}", "glossary").replace("{document_id}", "d").replace("{chunk_id}", "a")
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +24,7 @@ from vdb_server.wire.replies import created
 from vdb_server.wire.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator
     from concurrent.futures import Future
 
     from vdb_core.domain import Library
@@ -100,12 +101,16 @@ async def export_library(request: Request, library_id: LibraryId) -> Response:
     # The first piece is made before the answer begins, so that what fails early is still a proper problem.
     first = await asyncio.to_thread(next, pieces)
 
-    def all_pieces() -> Iterator[bytes]:
+    # Not a plain generator, for which the framework takes threads of its own that come and go.
+    async def all_pieces() -> AsyncGenerator[bytes]:
+        piece: bytes | None = first
         try:
-            yield first
-            yield from pieces
+            while piece is not None:
+                yield piece
+                piece = await asyncio.to_thread(next, pieces, None)
         finally:
-            release_memory()
+            with suppress(RuntimeError):  # the server is ending, and its memory with it
+                _ = asyncio.get_running_loop().run_in_executor(None, release_memory)
 
     return StreamingResponse(
         all_pieces(),
