@@ -53,7 +53,6 @@ def test_the_services_are_linearizable(
 ) -> None:
     """With everything that happens beside the traffic happening often: folds, swaps of the index, full segments."""
     monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 30)
-    monkeypatch.setattr("vdb_core.engine.folding._PATIENCE", 1)
     monkeypatch.setattr("vdb_core.engine.folding._DEAD_ROWS", 10)
     monkeypatch.setattr("vdb_core.engine.search._FEW_ROWS", 0)
     monkeypatch.setattr("vdb_core.engine.operations._INLINE_ROWS", 6)

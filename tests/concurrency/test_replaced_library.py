@@ -26,7 +26,6 @@ METRICS = ("cosine", "dot", "l2")
 def test_nobody_sees_more_than_one_library_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer is an answer or the caller's error, and what a restart finds is what was served."""
     monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
-    monkeypatch.setattr("vdb_core.engine.folding._PATIENCE", 1)
     monkeypatch.setattr("vdb_core.engine.folding._DEAD_ROWS", 5)
     failures: list[BaseException] = []
     done = threading.Event()

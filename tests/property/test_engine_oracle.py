@@ -143,7 +143,6 @@ class LibraryMachine(RuleBasedStateMachine):
         if tight:
             # Folds after a few rows, and no search is small enough to go past the index.
             self.patches.setattr("vdb_core.engine.folding._FOLD_ROWS", 8)
-            self.patches.setattr("vdb_core.engine.folding._PATIENCE", 1)
             self.patches.setattr("vdb_core.engine.folding._DEAD_ROWS", 4)
             self.patches.setattr("vdb_core.engine.search._FEW_ROWS", 0)
             self.patches.setattr("vdb_core.engine.operations._INLINE_ROWS", 3)

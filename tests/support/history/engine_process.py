@@ -100,7 +100,7 @@ class EngineProcess:
 
 def _serve(pipe: Connection, data_dir: str) -> None:
     """Folds after a few rows, segments of a few rows, and no search small enough to go past the index."""
-    folding._FOLD_ROWS, folding._PATIENCE, folding._DEAD_ROWS = 8, 1, 4  # type: ignore[misc]
+    folding._FOLD_ROWS, folding._DEAD_ROWS = 8, 4  # type: ignore[misc]
     search._FEW_ROWS = 0  # type: ignore[misc]
     operations._INLINE_ROWS = 3
     plugins = PluginManager.from_environment()

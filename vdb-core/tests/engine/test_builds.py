@@ -97,7 +97,6 @@ def test_the_engine_folds_by_itself(
     opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
-    monkeypatch.setattr("vdb_core.engine.folding._PATIENCE", 1)
     services = opener(tmp_path)
     fill(services, 40)
     _settle(services)
@@ -107,50 +106,20 @@ def test_the_engine_folds_by_itself(
 
 
 @pytest.mark.parametrize(
-    ("base", "delta", "dead", "since_the_last_look", "write", "look"),
+    ("base", "delta", "dead", "due"),
     [
-        (0, 10_000, 0, 0, False, False),
-        (0, 10_001, 0, 0, False, True),
-        (0, 10_001, 0, 2_000, False, True),
-        (0, 10_001, 0, 2_001, False, False),
-        (0, 10_001, 0, None, False, False),
-        (0, 40_000, 0, 2_001, False, False),
-        (0, 40_001, 0, 2_001, True, True),
-        (500_000, 50_000, 0, 0, False, False),
-        (500_000, 50_001, 0, 0, False, True),
-        (500_000, 200_001, 0, 9_000, True, True),
-        (5_000, 100, 1_020, 9_000, False, False),
-        (5_000, 100, 1_021, 9_000, True, True),
-        (500, 0, 1_000, None, False, False),
+        (0, 10_000, 0, False),
+        (0, 10_001, 0, True),
+        (500_000, 50_000, 0, False),
+        (500_000, 50_001, 0, True),
+        (5_000, 100, 1_020, False),
+        (5_000, 100, 1_021, True),
+        (500, 0, 1_000, False),
     ],
 )
-def test_when_a_fold_is_due(
-    base: int, delta: int, dead: int, since_the_last_look: int | None, *, write: bool, look: bool
-) -> None:
-    for by_look, expected in ((False, write), (True, look)):
-        state = Mock(base=Mock(rows=base), delta_rows=delta, dead_rows=dead, next_id=10**6)
-        state.seen_next_id = None if since_the_last_look is None else 10**6 - since_the_last_look
-        assert fold_is_due(state, look=by_look) is expected
-
-
-def test_a_fold_waits_while_rows_keep_coming(
-    opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
-    services = opener(tmp_path)
-    fill(services, 40)
-    assert services.indexing.jobs() == []
-    begun = time.monotonic()
-    while not services.indexing.jobs():
-        assert time.monotonic() - begun < 10
-        time.sleep(0.01)
-    _settle(services)
-    assert services.indexing.status("lib")["delta_rows"] == 0
-    add(services, range(40, 121))
-    begun = time.monotonic()
-    while len(services.indexing.jobs()) < 2:
-        assert time.monotonic() - begun < 0.5, "so much is folded without a look"
-        time.sleep(0.001)
+def test_when_a_fold_is_due(base: int, delta: int, dead: int, *, due: bool) -> None:
+    state = Mock(base=Mock(rows=base), delta_rows=delta, dead_rows=dead)
+    assert fold_is_due(state) is due
 
 
 def test_dead_rows_are_folded_away(opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +136,6 @@ def test_a_fold_gives_way_to_a_requested_build(
     opener: Callable[..., Services], odd: Odd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
-    monkeypatch.setattr("vdb_core.engine.folding._PATIENCE", 1)
     services = opener()
     fill(services, 40, type="slow")
     assert odd.entered.wait(10)

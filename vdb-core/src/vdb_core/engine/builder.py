@@ -145,10 +145,10 @@ class Builder:
             raise EngineClosed("The engine is closed.") from error
         return job
 
-    def fold_if_due(self, entry: Entry, *, look: bool = False) -> None:
+    def fold_if_due(self, entry: Entry) -> None:
         """Fold a library in the background where that is due and no build runs; see ``fold_is_due``."""
         state = entry.state
-        if state is None or entry.building is not None or self._quiet or not fold_is_due(state, look=look):
+        if state is None or entry.building is not None or self._quiet or not fold_is_due(state):
             return
         failed_at = self._failed_at.get(entry.id)
         if failed_at is None or _rows(state) > 1.5 * failed_at:

@@ -4,7 +4,6 @@
 
     by size       the journal holds more than so many bytes that no snapshot has: the library with most of them
     by age        a library has had unsaved writes for so long
-    by its shape  a fold is due and rows no longer keep coming (see ``folding``)
     on request    POST .../snapshot (see the indexing service)
     on shutdown   what can be written in the time given; without a journal all of it, however long that takes
 
@@ -74,8 +73,6 @@ class Checkpointer:
                 _log.exception("looking for what to checkpoint failed")
 
     def _look(self) -> None:
-        for entry in self._repository.loaded():
-            self._builder.fold_if_due(entry, look=True)
         job = self._job
         if job is not None:
             if not job.finished:

@@ -157,8 +157,6 @@ class LibraryState:
     costs: Costs = field(default_factory=Costs)
     """What searches took, for the choice between the event loop and a thread."""
     removed: bool = False
-    seen_next_id: int | None = None
-    """The next internal id when a fold that is due was last looked at; none where none is due."""
     unsaved_bytes: int = 0
     """About what has been written since the newest generation, replayed or not."""
     unsaved_since: float = 0.0
