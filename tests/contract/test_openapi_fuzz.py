@@ -34,7 +34,7 @@ def test_the_server_keeps_what_its_openapi_document_says(tmp_path: Path) -> None
             ),
             *(("--seed", SEED) if SEED else ()),
         ]
-        environment = {**os.environ, "SCHEMATHESIS_HOOKS": "media_types", "PYTHONPATH": str(HERE)}
+        environment = {**os.environ, "SCHEMATHESIS_HOOKS": "fuzz_hooks", "PYTHONPATH": str(HERE)}
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=3600, check=False
         )

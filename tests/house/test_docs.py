@@ -13,18 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from page_shell import PAGES, ROOT, blocks_of
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    [
-        *ROOT.glob("docs/**/*.md"),
-        *ROOT.glob("*.md"),
-        *ROOT.glob("vdb-*/README.md"),
-        *ROOT.glob("plugins/*/README.md"),
-        *ROOT.glob("demo/**/*.md"),
-        *ROOT.glob("plugins-template/*.md"),
-    ]
-)
 RECORDS = {
     "vdb_register_index_types": "IndexType",
     "vdb_register_snapshot_stores": "SnapshotStoreType",
@@ -37,21 +27,19 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"(?m)^```{language}\n(.*?)^```$", text, re.DOTALL)
+def python_of(page: Path) -> list[str]:
+    return [block.text for block in blocks_of(page) if block.language == "python"]
 
 
 def runnable() -> list[Path]:
     # The root README has a test of its own, which installs what it shows.
-    return [
-        page for page in PAGES if page != ROOT / "README.md" and blocks(page.read_text("utf-8"), "python")
-    ]
+    return [page for page in PAGES if page != ROOT / "README.md" and python_of(page)]
 
 
 @pytest.mark.parametrize("page", runnable(), ids=name)
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "test_page.py"
-    source = "\n".join(["from __future__ import annotations", *blocks(page.read_text("utf-8"), "python")])
+    source = "\n".join(["from __future__ import annotations", *python_of(page)])
     script.write_text(source, "utf-8")
     # A page that tests a plugin with the conformance kit is a file for pytest, as its reader's will be.
     runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "Conformance)" in source else []

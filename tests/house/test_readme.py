@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from page_shell import ROOT, blocks_of
 
 from vdb_core.plugins import PluginManager
 from vdb_core.testing import IndexConformance
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"(?m)^```{language}\n(.*?)^```$", README, re.DOTALL)
+    return [block.text for block in blocks_of(ROOT / "README.md") if block.language == language]
 
 
 SNIPPET, PLUGIN = blocks("python")

@@ -132,9 +132,14 @@ def _start_all(executor: ThreadPoolExecutor) -> None:
     Each may bring a heap of its own, so a pool that grows by chance looks like a leak for hours.
     """
     together = threading.Barrier(_THREADS + 1)
-    for _ in range(_THREADS):
-        _ = executor.submit(together.wait)
-    _ = together.wait()
+    try:
+        for _ in range(_THREADS):
+            _ = executor.submit(together.wait)
+        _ = together.wait()
+    except BaseException:
+        # The system gives no more threads: those that are there must not wait for the others for ever.
+        together.abort()
+        raise
 
 
 def _lifespan(
