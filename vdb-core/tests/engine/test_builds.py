@@ -122,6 +122,25 @@ def test_when_a_fold_is_due(base: int, delta: int, dead: int, *, due: bool) -> N
     assert fold_is_due(state) is due
 
 
+def test_a_fold_that_failed_waits_until_the_library_has_grown_by_half(
+    opener: Callable[..., Services], odd: Odd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
+    odd.fail_build = True
+    services = opener()
+    fill(services, 40, type="half")
+    _settle(services)
+    odd.fail_build = False
+    # What a write starts is started before the next one is answered.
+    add(services, range(40, 60))
+    services.libraries.delete_chunks("lib", {"ids": ["nobody"]}).result(10)
+    assert [job.state for job in services.indexing.jobs()] == ["failed"]
+    add(services, [60])
+    services.libraries.delete_chunks("lib", {"ids": ["nobody"]}).result(10)
+    _settle(services)
+    assert [job.state for job in services.indexing.jobs()] == ["failed", "succeeded"]
+
+
 def test_dead_rows_are_folded_away(opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vdb_core.engine.folding._DEAD_ROWS", 5)
     services = opener()
