@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use vdb_index::Matrix;
 use vdb_index::kernels::{
-    BLOCK, BLOCKS, BlockBounds, Blocks, CodedQuery, FAST_TABLE, Isa, Kernels, PANEL, Panel, Planes, RowBound,
-    WholeBounds, put_bound,
+    BLOCK, BLOCKS, BlockBounds, Blocks, CodedQuery, FAST_TABLE, Isa, Kernels, Meeting, PANEL, Panel, Planes,
+    RowBound, WholeBounds, pack, put_bound,
 };
 
 const ROUNDS: usize = 9;
@@ -106,22 +106,31 @@ fn bytes(sets: &[&'static Kernels], rows: usize) {
         }
     });
     let many: Vec<&Kernels> = sets.iter().copied().filter(|kernels| kernels.whole.is_some()).collect();
-    report("  whole codes put together, summed and screened, 60 queries", &many, rows * 60, |kernels| {
+    for count in [60, 960] {
+        let queries: Vec<&CodedQuery> = queries.iter().copied().cycle().take(count).collect();
+        let limits = vec![limits[0]; count];
+        let name = format!("  whole codes put together, summed and screened, {count} queries");
+        report(&name, &many, rows * count, |kernels| {
+            let Some(whole) = kernels.whole else { return };
+            let (mut bytes, mut packed) = (Vec::new(), Vec::new());
+            pack(&queries, &mut packed);
+            for picked in &picked {
+                (whole.assemble)(&blocks, picked, &mut bytes);
+                let (queries, limits) = (black_box(queries.as_slice()), limits.as_slice());
+                let met =
+                    Meeting { bytes: &bytes, packed: &packed, blocks: &blocks, picked, queries, limits };
+                (whole.screen)(&met, &mut |_, passed, _| {
+                    black_box(passed);
+                });
+            }
+        });
+    }
+    report("  whole codes put together", &many, rows, |kernels| {
         let Some(whole) = kernels.whole else { return };
-        let (mut sums, mut passed, mut bytes) = (vec![[[0; BLOCK]; BLOCKS]; 6], [0; 6], Vec::new());
+        let mut bytes = Vec::new();
         for picked in &picked {
             (whole.assemble)(&blocks, picked, &mut bytes);
-            for queries in queries.chunks(6) {
-                (whole.screen)(
-                    &bytes,
-                    &blocks,
-                    picked,
-                    black_box(queries),
-                    &limits[..6],
-                    &mut sums,
-                    &mut passed,
-                );
-            }
+            black_box(&bytes);
         }
     });
 }

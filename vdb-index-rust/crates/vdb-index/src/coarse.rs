@@ -25,6 +25,8 @@ const SAMPLE: usize = 64;
 const ITERATIONS: usize = 10;
 /// Below so many values a query loses more order by codes than it gains time.
 const MIN_DIM: usize = 32;
+/// By how much more lists are sorted than before, where those do not suffice: a filter by region needs some times as many.
+const MORE: usize = 4;
 
 /// `count` lists for `rows` rows when the user names no number: twice the square root, so that ranking centroids and
 /// scanning lists cost about the same, and at least 16 rows a list.
@@ -151,21 +153,23 @@ impl Coarse {
         self.codes.as_ref().map_or_else(made, |codes| codes.basis().clone())
     }
 
-    /// The lists nearest to each query; `first` of them are sorted now, the rest when somebody gets that far.
+    /// The lists nearest to each query; `first` of them are sorted now, more when somebody gets that far. Lists that are
+    /// known to be `empty`, where that is given for each, come after all others.
     ///
     /// Keys are those of the metric (`-q·c`, or `|q-c|²`) but for what all keys of a query share, see
-    /// [`offset`](Self::offset).
+    /// [`offset`](Self::offset); those of empty lists are infinite.
     pub(crate) fn rank<'a>(
         &'a self,
         kernels: &'static Kernels,
         queries: impl Iterator<Item = &'a [f32]>,
         first: usize,
+        empty: Option<&'a [bool]>,
     ) -> Vec<ListQuery<'a>> {
         let mut asked: Vec<ListQuery<'a>> = queries
             .map(|query| {
                 let coded = self.codes.as_ref().and_then(|codes| codes.basis().query(kernels, query));
                 let order = Vec::with_capacity(2 * first.min(self.count));
-                ListQuery { coded, ranking: Ranking { coarse: self, kernels, query, order, next: 0 } }
+                ListQuery { coded, ranking: Ranking { coarse: self, kernels, query, empty, order, next: 0 } }
             })
             .collect();
         let mut keys = Vec::new();
@@ -190,18 +194,21 @@ impl Coarse {
         for ListQuery { coded: codes, ranking } in asked {
             if let Some((query, _)) = codes {
                 coded.push(&*query);
-                orders.push(&mut ranking.order);
+                orders.push((&mut ranking.order, ranking.empty));
             } else {
                 let mut keys = vec![0.0; self.count];
                 self.plain_keys(kernels, ranking.query, &mut keys);
+                put_last(&mut keys, ranking.empty);
                 (kernels.nearest_keys)(&keys, first, &mut ranking.order);
             }
         }
         if let Some(codes) = self.codes.as_ref().filter(|_| !coded.is_empty()) {
             let factor = if self.metric.is_inner_product() { 1.0 } else { 2.0 };
             codes.keys(kernels, &coded, factor, keys);
-            for (keys, order) in keys.chunks(codes.stride()).zip(orders) {
-                (kernels.nearest_keys)(&keys[..self.count], first, order);
+            for (keys, (order, empty)) in keys.chunks_mut(codes.stride()).zip(orders) {
+                let keys = &mut keys[..self.count];
+                put_last(keys, empty);
+                (kernels.nearest_keys)(keys, first, order);
             }
         }
     }
@@ -220,12 +227,20 @@ impl Coarse {
     }
 }
 
+fn put_last(keys: &mut [f32], empty: Option<&[bool]>) {
+    let Some(empty) = empty else { return };
+    for (key, &empty) in keys.iter_mut().zip(empty) {
+        *key = if empty { f32::INFINITY } else { *key };
+    }
+}
+
 /// The lists in the order in which a query visits them, each with its key.
 #[derive(Debug)]
 pub(crate) struct Ranking<'a> {
     coarse: &'a Coarse,
     kernels: &'static Kernels,
     query: &'a [f32],
+    empty: Option<&'a [bool]>,
     /// The nearest lists as far as they were sorted.
     order: Vec<u64>,
     next: usize,
@@ -240,11 +255,11 @@ impl Ranking<'_> {
 
     /// Somebody needs more lists than usual: the first ones stay where they are, being the nearest.
     #[cold]
-    fn sort_all(&mut self) {
-        let coarse = self.coarse;
-        let asked = coarse.rank(self.kernels, std::iter::once(self.query), coarse.count);
-        if let Some(all) = asked.into_iter().next() {
-            self.order = all.ranking.order;
+    fn sort_more(&mut self) {
+        let first = self.order.len().saturating_mul(MORE).min(self.coarse.count);
+        let asked = self.coarse.rank(self.kernels, std::iter::once(self.query), first, self.empty);
+        if let Some(more) = asked.into_iter().next() {
+            self.order = more.ranking.order;
         }
     }
 }
@@ -258,7 +273,7 @@ impl Iterator for Ranking<'_> {
             if self.next == self.coarse.count {
                 return None;
             }
-            self.sort_all();
+            self.sort_more();
         }
         let item = *self.order.get(self.next)?;
         self.next += 1;
@@ -280,7 +295,7 @@ mod tests {
                     |n: usize| -> Vec<f32> { (0..n).map(|_| rng.below(997) as f32 - 400.0).collect() };
                 let (centroids, query) = (values(count * dim), values(dim));
                 let coarse = Coarse::new(kernels, metric, dim, count, centroids).unwrap();
-                let mut asked = coarse.rank(kernels, std::iter::once(query.as_slice()), 5);
+                let mut asked = coarse.rank(kernels, std::iter::once(query.as_slice()), 5, None);
                 let all: Vec<(f32, u32)> = asked.remove(0).ranking.collect();
                 assert!(all.windows(2).all(|pair| pair[0].0 <= pair[1].0));
                 let offset = coarse.offset(kernels, &query);
@@ -303,6 +318,28 @@ mod tests {
                 lists.sort_unstable();
                 assert_eq!(lists, (0..count as u32).collect::<Vec<_>>());
             }
+        }
+    }
+
+    #[test]
+    fn empty_lists_come_last_and_the_others_in_their_order() {
+        let mut rng = Rng::new(5, 0);
+        let kernels = Kernels::best();
+        for (count, dim) in [(9, 3), (300, 40)] {
+            let mut values =
+                |n: usize| -> Vec<f32> { (0..n).map(|_| rng.below(997) as f32 - 400.0).collect() };
+            let (centroids, query) = (values(count * dim), values(dim));
+            let empty: Vec<bool> = values(count).into_iter().map(|value| value < 200.0).collect();
+            let coarse = Coarse::new(kernels, Metric::L2, dim, count, centroids).unwrap();
+            let all = |empty| -> Vec<(f32, u32)> {
+                let mut asked = coarse.rank(kernels, std::iter::once(query.as_slice()), 2, empty);
+                asked.remove(0).ranking.collect()
+            };
+            let (with, without) = (all(Some(&empty)), all(None));
+            assert_eq!(with.len(), count);
+            let alive: Vec<_> = without.into_iter().filter(|&(_, list)| !empty[list as usize]).collect();
+            assert_eq!(with[..alive.len()], alive);
+            assert!(with[alive.len()..].iter().all(|&(_, list)| empty[list as usize]));
         }
     }
 }

@@ -193,7 +193,7 @@ impl IvfFlat {
         probing: &Probing<'_>,
     ) -> Vec<Candidates> {
         let asked = numbers.iter().map(|&number| queries.row(number));
-        let asked = self.coarse.rank(self.kernels, asked, probing.n_probes);
+        let asked = self.coarse.rank(self.kernels, asked, probing.n_probes, probing.empty());
         let mut found: Vec<Option<Candidates>> = numbers.iter().map(|_| None).collect();
         let (mut places, mut rankings, mut coding) = (Vec::new(), Vec::new(), Coding::default());
         let (mut plain, mut plain_rankings) = (Vec::new(), Vec::new());

@@ -98,18 +98,18 @@ impl Lists {
         order
     }
 
-    /// What a filter leaves, for `queries` searches. Where it leaves few rows, or many queries ask for the same, it is brought
+    /// What a filter leaves that allows `count` rows, for `queries` searches. Where it leaves few rows, or many queries ask for the same, it is brought
     /// into the order of the lists once.
     pub(crate) fn filter<'a>(
         &self,
         kernels: &Kernels,
-        allowed: Option<Bitmap<'a>>,
+        allowed: Bitmap<'a>,
+        count: usize,
         queries: usize,
     ) -> Filter<'a> {
         const FEW: usize = 16;
         const MANY: usize = 16;
-        let Some(allowed) = allowed else { return Filter::None };
-        if allowed.count() * FEW <= self.slots.len() {
+        if count * FEW <= self.slots.len() {
             let mut blocks = vec![0u16; self.block_count()];
             for slot in allowed.slots() {
                 if let Some(&place) = self.places.get(slot as usize).filter(|&&place| place != NO_SLOT) {
@@ -126,13 +126,11 @@ impl Lists {
         Filter::Blocks(lists.map(|slots| (kernels.members)(words, rows, slots)).collect())
     }
 
-    /// Whether it is known that no row of a list may be returned.
-    #[inline]
-    pub(crate) fn known_empty(&self, list: u32, filter: &Filter<'_>) -> bool {
-        let blocks = self.blocks(list);
-        let empty =
-            |live: &Vec<u16>| live[blocks.start as usize..blocks.end as usize].iter().all(|&rows| rows == 0);
-        matches!(filter, Filter::Blocks(live) if empty(live))
+    /// Which lists have no row that may be returned, where that is known.
+    pub(crate) fn known_empty(&self, filter: &Filter<'_>) -> Option<Vec<bool>> {
+        let Filter::Blocks(live) = filter else { return None };
+        let ranges = self.blocks.windows(2).map(|pair| pair[0] as usize..pair[1] as usize);
+        Some(ranges.map(|blocks| live[blocks].iter().fold(0, |any, &rows| any | rows) == 0).collect())
     }
 
     /// Append the blocks of a list that have rows which may be returned; how many rows these are.

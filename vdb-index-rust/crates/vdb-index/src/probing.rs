@@ -10,9 +10,8 @@ use crate::lists::{Filter, Lists};
 /// `t = 4`. The nearest allowed rows lie farther off, in more lists, than the nearest of all; and a list costs less, because
 /// only its allowed rows are compared. Measured on embeddings of texts, where it costs no recall whether the rows that are
 /// allowed lie anywhere or together.
-fn filtered_probes(n_probes: usize, allowed: Option<Bitmap<'_>>, rows: usize) -> usize {
-    let Some(allowed) = allowed else { return n_probes };
-    let share = allowed.count().max(1) as f64 / rows.max(1) as f64;
+fn filtered_probes(n_probes: usize, allowed: usize, rows: usize) -> usize {
+    let share = allowed.max(1) as f64 / rows.max(1) as f64;
     let rarity = (-share.log10()).clamp(0.0, 4.0);
     (n_probes as f64 * (1.0 + 1.6 * rarity - 0.2 * rarity * rarity)).ceil() as usize
 }
@@ -26,6 +25,10 @@ pub(crate) struct Probing<'a> {
     pub(crate) allowed: Option<Bitmap<'a>>,
     /// The same in the order of the lists.
     pub(crate) filter: Filter<'a>,
+    /// Which lists have none of these rows, where that is known beforehand.
+    empty: Option<Vec<bool>>,
+    /// Rows that each query has to see; lists are probed until then.
+    rows: usize,
 }
 
 /// What a query may still probe.
@@ -73,12 +76,33 @@ impl<'a> Probing<'a> {
         allowed: Option<Bitmap<'a>>,
         queries: usize,
     ) -> Self {
-        let n_probes = filtered_probes(n_probes.max(1), allowed, lists.all_slots().len());
-        Self { k, n_probes, allowed, filter: lists.filter(kernels, allowed, queries) }
+        let n_probes = n_probes.max(1);
+        let Some(bitmap) = allowed else {
+            return Self { k, n_probes, allowed, filter: Filter::None, empty: None, rows: k };
+        };
+        let count = bitmap.count();
+        let n_probes = filtered_probes(n_probes, count, lists.all_slots().len());
+        let filter = lists.filter(kernels, bitmap, count, queries);
+        let empty = lists.known_empty(&filter);
+        // With all lists seen that have any, a query has seen enough.
+        let left =
+            empty.as_ref().map_or(lists.count(), |empty| empty.iter().filter(|&&empty| !empty).count());
+        Self { k, n_probes: n_probes.min(left), allowed, filter, empty, rows: k.min(count) }
+    }
+
+    /// Which lists are known to have no row that may be returned, for each of them.
+    pub(crate) fn empty(&self) -> Option<&[bool]> {
+        self.empty.as_deref()
+    }
+
+    /// Whether it is known that no row of a list may be returned.
+    #[inline]
+    pub(crate) fn skips(&self, list: u32) -> bool {
+        self.empty.as_ref().is_some_and(|empty| empty[list as usize])
     }
 
     pub(crate) fn budget(&self) -> Budget {
-        Budget { lists: self.n_probes.max(1), rows: self.k }
+        Budget { lists: self.n_probes.max(1), rows: self.rows }
     }
 
     /// Who probes what, in rounds: the list nearest to each query, the next nearest ones, and the others, for what is found

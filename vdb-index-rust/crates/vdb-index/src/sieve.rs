@@ -6,13 +6,13 @@ use crate::alone::Alone;
 use crate::bitmap::Bitmap;
 use crate::bounds::Bound;
 use crate::coded::Coded;
-use crate::kernels::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels, MOST_AHEAD};
+use crate::kernels::{
+    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels, Line, MOST_AHEAD, Meeting, WholeKernels, pack,
+};
 use crate::topk::Candidates;
 
 /// Queries that meet a block side by side.
 const TOGETHER: usize = 6;
-/// From so many queries on, codes are put together for them where the CPU is quicker so.
-const MANY: usize = 48;
 /// Blocks after which a query is asked whether its codes are worth while, a multiple of four.
 const TRIAL: usize = 1024;
 
@@ -37,8 +37,9 @@ pub(crate) struct Coding {
     candidates: Vec<Candidates>,
     /// Rows whose lower halves were asked for, those of a query together.
     pending: Vec<Pending>,
-    /// Codes that were put together.
-    bytes: Vec<u8>,
+    /// Codes that were put together, and those of queries that meet them.
+    bytes: Vec<Line>,
+    packed: Vec<Line>,
     sums: [BlockSums; TOGETHER],
     alone: Alone,
 }
@@ -84,9 +85,39 @@ impl<'a> Sieve<'a> {
             let Coding { queries, candidates, alone, .. } = coding;
             return alone.see(self, picks, &queries[number as usize], &mut candidates[number as usize]);
         }
+        if let Some(whole) = self.kernels.whole.filter(|whole| who.len() >= whole.worthwhile) {
+            return self.see_together(whole, picks, coding, who);
+        }
         for (at, group) in picks.chunks(BLOCKS).enumerate() {
             let next = picks.get((at + 1) * BLOCKS..).unwrap_or_default();
             self.see(group, next, coding, who);
+        }
+    }
+
+    /// Offer the rows to so many queries that it pays to put codes together for them, those of four blocks at a time.
+    fn see_together(&self, whole: &WholeKernels, picks: &[Pick], coding: &mut Coding, who: &[u32]) {
+        let Coding { queries, candidates, bytes, packed, .. } = coding;
+        let asking: Vec<&CodedQuery> = who.iter().map(|&number| &queries[number as usize]).collect();
+        let mut limits = vec![0.0f32; who.len()];
+        pack(&asking, packed);
+        for picks in picks.chunks(BLOCKS) {
+            let (picked, count) = blocks_of::<BLOCKS>(picks);
+            let (picked, live) = (&picked[..count], live_of(picks));
+            for (limit, &number) in limits.iter_mut().zip(who) {
+                *limit = candidates[number as usize].limit();
+            }
+            (whole.assemble)(&self.blocks, picked, bytes);
+            let mut offer = |number: usize, passed: u64, sums: &BlockSums| {
+                for (at, row) in bits_of(passed & live) {
+                    let place = picked[at] * BLOCK as u32 + row as u32;
+                    let (key, error) = self.blocks.estimate(asking[number], place, sums[at][row]);
+                    let slot = self.slot(picks[at].start + row as u32);
+                    candidates[who[number] as usize].offer(key, error, slot);
+                }
+            };
+            let blocks = &self.blocks;
+            let met = Meeting { bytes, packed, blocks, picked, queries: &asking, limits: &limits };
+            (whole.screen)(&met, &mut offer);
         }
     }
 
@@ -95,36 +126,16 @@ impl<'a> Sieve<'a> {
     fn see(&self, picks: &[Pick], next: &[Pick], coding: &mut Coding, who: &[u32]) {
         let (picked, count) = blocks_of::<BLOCKS>(picks);
         let (following, coming) = blocks_of::<MOST_AHEAD>(next);
-        let live = picks.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));
-        let whole = self.kernels.whole.filter(|_| who.len() >= MANY);
-        if let Some(whole) = whole {
-            (whole.assemble)(&self.blocks, &picked[..count], &mut coding.bytes);
-        }
+        let live = live_of(picks);
         for (group, who) in who.chunks(TOGETHER).enumerate() {
             let Some(&first) = who.first() else { return };
-            let Coding { queries, candidates, pending, bytes, sums, .. } = coding;
+            let Coding { queries, candidates, pending, sums, .. } = coding;
             let asking: [&CodedQuery; TOGETHER] =
                 std::array::from_fn(|q| &queries[*who.get(q).unwrap_or(&first) as usize]);
             let (asking, sums) = (&asking[..who.len()], &mut sums[..who.len()]);
             let (mut limits, mut passed) = ([0.0f32; TOGETHER], [0u64; TOGETHER]);
             for (limit, &number) in limits.iter_mut().zip(who) {
                 *limit = candidates[number as usize].limit();
-            }
-            if let Some(whole) = whole {
-                let (limits, passed) = (&limits[..who.len()], &mut passed[..who.len()]);
-                (whole.screen)(bytes, &self.blocks, &picked[..count], asking, limits, sums, passed);
-                for (q, &number) in who.iter().enumerate() {
-                    for (at, row) in bits_of(passed[q] & live) {
-                        let place = picked[at] * BLOCK as u32 + row as u32;
-                        let (key, error) = self.blocks.estimate(asking[q], place, sums[q][at][row]);
-                        candidates[number as usize].offer(
-                            key,
-                            error,
-                            self.slot(picks[at].start + row as u32),
-                        );
-                    }
-                }
-                continue;
             }
             let following = if group == 0 { &following[..coming] } else { &[] };
             (self.kernels.code_sums)(&self.blocks, &picked[..count], following, asking, sums);
@@ -183,6 +194,12 @@ pub(crate) fn blocks_of<const N: usize>(picks: &[Pick]) -> ([u32; N], usize) {
     let mut blocks = [0; N];
     picks.iter().zip(&mut blocks).for_each(|(pick, block)| *block = pick.block);
     (blocks, picks.len().min(N))
+}
+
+/// Bit `16 j + row` = that row of the `j`-th of up to four blocks may be returned.
+#[inline]
+fn live_of(picks: &[Pick]) -> u64 {
+    picks.iter().rev().fold(0, |live, pick| live << BLOCK | u64::from(pick.live))
 }
 
 /// Block and row of each bit.

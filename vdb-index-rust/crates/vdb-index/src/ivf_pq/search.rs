@@ -14,8 +14,8 @@ use crate::results::{Neighbours, write_best};
 use crate::scan::{Scan, admit};
 use crate::shortlist::Shortlist;
 
-/// Queries that a thread takes at a time.
-const TOGETHER: usize = 1024;
+/// Queries that a thread takes at a time: their tables and shortlists stay within 1 MB, the second-level cache of most CPUs.
+const TOGETHER: usize = 256;
 /// From so many queries on, lists are read once for all queries that probe them.
 const MANY: usize = 16;
 
@@ -75,7 +75,7 @@ impl IvfPq {
         let block = queries.rows().div_ceil(threads.max(1)).min(TOGETHER);
         pool::chunks_mut(threads, &mut places, block, |start, part| {
             let asked = (start..start + part.len()).map(|number| queries.row(number as u32));
-            let asked = self.coarse.rank(self.kernels, asked, probing.n_probes);
+            let asked = self.coarse.rank(self.kernels, asked, probing.n_probes, probing.empty());
             let mut scratch = Scratch::default();
             let many = part.len() >= MANY;
             let (coded, rankings): (Vec<_>, Vec<_>) =
@@ -148,12 +148,10 @@ impl IvfPq {
         let mut found = Shortlist::new(wanted);
         let mut budget = probing.budget();
         while let Some((key, list)) = ranking.next() {
-            if self.lists.known_empty(list, &probing.filter) {
+            if probing.skips(list) {
                 continue;
             }
-            if let Some(next) =
-                ranking.coming().filter(|&next| !self.lists.known_empty(next, &probing.filter))
-            {
+            if let Some(next) = ranking.coming().filter(|&next| !probing.skips(next)) {
                 self.codes.prefetch(self.kernels, &self.lists, next);
             }
             let rows = self.lists.live(self.kernels, list, &probing.filter, &mut scratch.live);

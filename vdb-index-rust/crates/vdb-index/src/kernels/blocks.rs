@@ -51,27 +51,88 @@ pub type LowerSumsKernel = fn(blocks: &Blocks<'_>, picked: &[u32], query: &Coded
 /// `sums[i]` = twice the inner product of the codes of a query and of row `picked[i]`. Rows lie one after the other,
 /// `stride` bytes each, the codes, a byte each, first.
 pub type RowSumsKernel = fn(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums: &mut [i32]);
-/// Put the codes of up to four blocks together, one block after the other.
-pub type AssembleKernel = fn(blocks: &Blocks<'_>, picked: &[u32], bytes: &mut Vec<u8>);
-/// As the sums and the screen of upper halves, over whole codes that were put together; `sums` are written where a row of
-/// the block passes. Up to six queries.
-pub type WholeKernel = fn(
-    bytes: &[u8],
-    blocks: &Blocks<'_>,
-    picked: &[u32],
-    queries: &[&CodedQuery],
-    limits: &[f32],
-    sums: &mut [BlockSums],
-    passed: &mut [u64],
-);
+/// 64 bytes that lie in one line of the cache.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Line(pub(super) [u8; LINE]);
+
+/// Put the codes of up to four blocks together: for each block its steps of four dimensions, a line each, filled up with lines
+/// of any content to [`WholeKernels::steps`].
+///
+/// ```text
+/// bytes[block * lines + step][4 row + i] = byte of dimension 4 step + i of a row of the block
+/// ```
+pub type AssembleKernel = fn(blocks: &Blocks<'_>, picked: &[u32], bytes: &mut Vec<Line>);
+/// Hears of a query by its number, of the rows that passed as in [`CodeScreenKernel`], and of sums as in [`BlockSums`], but over
+/// whole codes, which hold for blocks of which a row passed.
+pub type Passing<'a> = dyn FnMut(usize, u64, &BlockSums) + 'a;
+/// As the sums and the screen of upper halves, over whole codes; tells `passing` of the queries for which a row passed.
+pub type WholeKernel = fn(met: &Meeting<'_>, passing: &mut Passing<'_>);
+
+/// Up to four blocks and any number of queries that meet them by whole codes.
+#[derive(Clone, Copy, Debug)]
+pub struct Meeting<'a> {
+    /// Codes of the blocks, put together.
+    pub bytes: &'a [Line],
+    /// Codes of the queries, packed.
+    pub packed: &'a [Line],
+    /// Where the blocks are.
+    pub blocks: &'a Blocks<'a>,
+    /// Which of them.
+    pub picked: &'a [u32],
+    /// The queries.
+    pub queries: &'a [&'a CodedQuery],
+    /// The largest key that each still wants.
+    pub limits: &'a [f32],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Meeting<'_> {
+    /// Check what kernels rely on; blocks are filled up to a multiple of `steps`.
+    #[inline(always)]
+    pub(super) fn check(&self, steps: usize) {
+        assert!(self.picked.len() <= BLOCKS, "up to four blocks a call");
+        assert_eq!(self.queries.len(), self.limits.len(), "a limit for each query");
+        let lines = (self.blocks.groups * 2).next_multiple_of(steps);
+        assert_eq!(self.bytes.len(), self.picked.len() * lines, "codes of each block");
+        let lines = self.queries.len().next_multiple_of(PACKED) * packed_lines(self.blocks.groups);
+        assert_eq!(self.packed.len(), lines, "codes of each query");
+    }
+}
 
 /// What a CPU has for many queries.
 #[derive(Clone, Copy, Debug)]
 pub struct WholeKernels {
+    /// From so many queries on it pays to put codes together.
+    pub worthwhile: usize,
+    /// Steps that a block is filled up to a multiple of.
+    pub steps: usize,
     /// Puts codes together.
     pub assemble: AssembleKernel,
     /// Sums and screens.
     pub screen: WholeKernel,
+}
+
+/// Lines of a packed query.
+#[inline]
+pub(super) fn packed_lines(groups: usize) -> usize {
+    (groups * GROUP).div_ceil(LINE)
+}
+
+/// Queries that kernels take side by side at most; packed ones are filled up to a multiple.
+pub(super) const PACKED: usize = 16;
+
+/// Lay the codes of queries that are as long as each other one after the other, each from a line of its own on, and zeros
+/// where a line, or a multiple of 16 queries, is not full.
+pub fn pack(queries: &[&CodedQuery], packed: &mut Vec<Line>) {
+    let lines = packed_lines(queries.first().map_or(0, |query| query.codes.len() / 2));
+    packed.clear();
+    packed.resize(queries.len().next_multiple_of(PACKED) * lines, Line([0; LINE]));
+    for (place, query) in packed.chunks_exact_mut(lines.max(1)).zip(queries) {
+        for (line, codes) in place.iter_mut().zip(query.codes.as_flattened().chunks(LINE)) {
+            line.0.iter_mut().zip(codes).for_each(|(byte, &code)| *byte = code as u8);
+        }
+    }
 }
 
 /// Fill `codes` with those of `row - mean`.
@@ -167,6 +228,14 @@ impl<'a> Blocks<'a> {
     pub(crate) fn lower(&self, place: u32) -> &'a [u8] {
         let bytes = STEP * self.groups;
         &self.planes.lower[place as usize * bytes..][..bytes]
+    }
+
+    /// The lower halves of a block, row after row; a number past the end panics.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn lower_of(&self, block: u32) -> &'a [u8] {
+        let bytes = LINE * self.groups;
+        &self.planes.lower[block as usize * bytes..][..bytes]
     }
 
     /// What is known about the rows of a block; a number past the end panics.

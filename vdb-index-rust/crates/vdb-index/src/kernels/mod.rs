@@ -7,6 +7,7 @@
 //! avx512   Vector = 16 lanes   needs avx512f and avx512bw
 //! vnni     avx512, and bytes    needs avx512vnni too
 //! vbmi     vnni, and tables     needs avx512vbmi too
+//! amx      vbmi, and tiles      needs amx-tile and amx-int8 too, and Linux
 //! neon     Vector = 4 lanes    every aarch64 CPU
 //! ```
 //!
@@ -18,6 +19,8 @@
 //! panel[d * 32 + lane] = vector[lane][d]        lanes without a vector are zero
 //! ```
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -48,8 +51,8 @@ use crate::matrix::Matrix;
 pub use bases::{BlockBases, CodeBasesKernel, WithinKernel};
 pub use blocks::{
     AssembleKernel, BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel,
-    CodedQuery, EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel,
-    WholeBounds, WholeKernel, WholeKernels, put_bound,
+    CodedQuery, EncodeKernel, Encoded, Line, LowerSumsKernel, Meeting, NearestRow, Passing, Planes, RowBound,
+    RowSumsKernel, WholeBounds, WholeKernel, WholeKernels, pack, put_bound,
 };
 pub(crate) use blocks::{GROUP, LINE, MAX_DIM, MOST_AHEAD, STEP, ZERO};
 pub use fast::{
@@ -77,14 +80,16 @@ pub enum Isa {
     Avx512Vnni,
     /// AVX-512F and its instructions for bytes and for tables of 64 of them.
     Avx512Vbmi,
+    /// All of these, and tiles of bytes.
+    Amx,
     /// The vector unit of every aarch64 CPU.
     Neon,
 }
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: [Isa; 6] =
-        [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Vbmi];
+    pub const ALL: [Isa; 7] =
+        [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Vbmi, Isa::Amx];
 
     /// Name as shown in statistics and in `VDB_REQUIRE_ISA` of the tests.
     pub fn as_str(self) -> &'static str {
@@ -94,6 +99,7 @@ impl Isa {
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512_vnni",
             Isa::Avx512Vbmi => "avx512_vbmi",
+            Isa::Amx => "amx_int8",
             Isa::Neon => "neon",
         }
     }
@@ -252,6 +258,8 @@ impl Kernels {
             Isa::Avx512Vbmi => (is_x86_feature_detected!("avx512vbmi")
                 && Self::of(Isa::Avx512Vnni).is_some())
             .then_some(&vbmi::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => (Self::of(Isa::Avx512Vbmi).is_some() && amx::is_available()).then_some(&amx::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Some(&neon::KERNELS),
             #[allow(unreachable_patterns, reason = "reached only for the other architecture's sets")]

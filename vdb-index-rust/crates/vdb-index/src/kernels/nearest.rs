@@ -10,7 +10,7 @@ const LANES: usize = 16;
 const DEPTH: usize = 16;
 
 /// The `first`-th smallest of the smallest keys of groups bounds what can be among the `first` smallest of all, so that a
-/// single pass leaves few keys to sort.
+/// single pass leaves few keys to sort. Keys that are no numbers count as infinite, so all of them are left.
 #[inline(always)]
 pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
     order.clear();
@@ -27,26 +27,30 @@ pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
         }
         let (_, &mut limit, _) = smallest.select_nth_unstable(first - 1);
         let limit = unordered(limit);
+        let near = |key: f32| {
+            let beyond = key > limit;
+            !beyond
+        };
         let (chunks, rest) = keys.as_chunks::<LANES>();
         for (chunk, keys) in chunks.iter().enumerate() {
-            let mut near = false;
+            let mut any = false;
             for &key in keys {
-                near |= key <= limit;
+                any |= near(key);
             }
-            if near {
+            if any {
                 for (lane, &key) in keys.iter().enumerate() {
-                    if key <= limit {
+                    if near(key) {
                         order.push(item(key, (chunk * LANES + lane) as u32));
                     }
                 }
             }
         }
         let start = keys.len() - rest.len();
-        let near = rest.iter().enumerate().filter(|&(_, &key)| key <= limit);
-        order.extend(near.map(|(at, &key)| item(key, (start + at) as u32)));
+        let rest = rest.iter().enumerate().filter(|&(_, &key)| near(key));
+        order.extend(rest.map(|(at, &key)| item(key, (start + at) as u32)));
     }
     if order.len() < first.min(keys.len()) {
-        // Few keys, or keys that are no numbers.
+        // Few keys.
         order.clear();
         order.extend(keys.iter().zip(0u32..).map(|(&key, place)| item(key, place)));
     }

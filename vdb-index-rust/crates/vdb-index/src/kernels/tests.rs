@@ -5,7 +5,7 @@
 
 use super::{
     BLOCK, BLOCKS, Best, BlockBounds, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, Isa, Kernels,
-    Lanes, NearestRow, PANEL, Panel, Planes, RowBound, WholeBounds, put_bound,
+    Lanes, Meeting, NearestRow, PANEL, Panel, Passing, Planes, RowBound, WholeBounds, pack, put_bound,
 };
 use crate::matrix::Matrix;
 use crate::rng::Rng;
@@ -361,13 +361,30 @@ impl Halves {
     }
 }
 
+/// Have the kernels for many queries put codes together, sum and screen, where there are any.
+fn through_whole(
+    kernels: &Kernels,
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    queries: &[&CodedQuery],
+    limits: &[f32],
+    passing: &mut Passing<'_>,
+) {
+    let Some(whole) = kernels.whole else { return };
+    let (mut bytes, mut packed) = (Vec::new(), Vec::new());
+    (whole.assemble)(blocks, picked, &mut bytes);
+    pack(queries, &mut packed);
+    let met = Meeting { bytes: &bytes, packed: &packed, blocks, picked, queries, limits };
+    (whole.screen)(&met, passing);
+}
+
 proptest! {
     /// Sums of codes are integers: every instruction set gives the same, extreme codes included.
     #[test]
     fn sums_of_codes_are_equal(
         groups in prop_oneof![0..20usize, Just(48), Just(192)],
         picked in prop::collection::vec(0..5u32, 0..=BLOCKS),
-        count in 0..14usize,
+        count in 0..40usize,
         extreme: bool,
         seed: u64,
     ) {
@@ -417,17 +434,19 @@ proptest! {
                     prop_assert_eq!(whole, expected, "{}", kernels.isa);
                 }
             }
-            if let Some(many) = kernels.whole {
-                let (mut bytes, mut passed) = (Vec::new(), vec![0; count]);
-                (many.assemble)(&blocks, &picked, &mut bytes);
-                let limits = vec![f32::INFINITY; count];
-                (many.screen)(&bytes, &blocks, &picked, &queries, &limits, &mut sums, &mut passed);
-                for ((query, sums), passed) in queries.iter().zip(&sums).zip(passed) {
-                    prop_assert_eq!(passed.count_ones() as usize, picked.len() * BLOCK);
-                    for (&block, sums) in picked.iter().zip(sums) {
-                        for (row, &sum) in sums.iter().enumerate() {
-                            prop_assert_eq!(sum, halves.products(block * BLOCK as u32 + row as u32, query).0);
-                        }
+            let limits = vec![f32::INFINITY; count];
+            let mut told = Vec::new();
+            through_whole(kernels, &blocks, &picked, &queries, &limits, &mut |number, passed, sums| {
+                told.push((number, passed, *sums));
+            });
+            let expected = if kernels.whole.is_none() || picked.is_empty() { 0 } else { count };
+            prop_assert_eq!(told.len(), expected, "{}", kernels.isa);
+            for (at, (number, passed, sums)) in told.iter().enumerate() {
+                prop_assert_eq!((*number, passed.count_ones() as usize), (at, picked.len() * BLOCK));
+                for (&block, sums) in picked.iter().zip(sums) {
+                    for (row, &sum) in sums.iter().enumerate() {
+                        let expected = halves.products(block * BLOCK as u32 + row as u32, queries[at]).0;
+                        prop_assert_eq!(sum, expected, "{}", kernels.isa);
                     }
                 }
             }
@@ -476,13 +495,8 @@ proptest! {
                 prop_assert!(limit == f32::INFINITY || near & !there == 0, "{}: rows that are not live", kernels.isa);
                 let smallest = bases.iter().flatten().copied().fold(f32::MAX, f32::min);
                 prop_assert_eq!(least, smallest, "{}", kernels.isa);
-                let mut whole = [u64::MAX];
-                if let Some(many) = kernels.whole {
-                    let mut bytes = Vec::new();
-                    (many.assemble)(&blocks, &picked, &mut bytes);
-                    let mut sums = [[[0; BLOCK]; BLOCKS]];
-                    (many.screen)(&bytes, &blocks, &picked, &[&query], &[limit], &mut sums, &mut whole);
-                }
+                let mut whole = [0];
+                through_whole(kernels, &blocks, &picked, &[&query], &[limit], &mut |_, passed, _| whole = [passed]);
                 for (j, &block) in picked.iter().enumerate() {
                     for (row, &sum) in sums[0][j].iter().enumerate() {
                         let place = block as usize * BLOCK + row;
@@ -519,11 +533,16 @@ proptest! {
 fn the_nearest_keys_come_in_order_whatever_they_are() {
     let mut rng = Rng::new(3, 0);
     for count in [0, 1, 15, 16, 100, 1000, 1024, 4099] {
-        for special in [None, Some(f32::NAN), Some(f32::INFINITY), Some(-0.0)] {
+        for (special, every) in [
+            (&[][..], 1),
+            (&[f32::NAN][..], 3),
+            (&[f32::INFINITY][..], 3),
+            (&[-0.0][..], 3),
+            (&[f32::INFINITY, f32::NAN][..], 1),
+        ] {
             let mut keys: Vec<f32> = (0..count).map(|_| rng.below(300) as f32 - 100.0).collect();
-            if let Some(special) = special {
-                keys.iter_mut().step_by(3).for_each(|key| *key = special);
-            }
+            let places = keys.iter_mut().step_by(every);
+            special.iter().cycle().zip(places).for_each(|(&special, key)| *key = special);
             let mut expected: Vec<u64> = keys.iter().zip(0..).map(|(&key, place)| item(key, place)).collect();
             expected.sort_unstable();
             for first in [1, 2, 40, 62, count, count + 1] {
