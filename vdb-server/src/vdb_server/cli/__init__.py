@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line."""
+    if sys.argv[1:2] == ["serve"]:
+        from vdb_server.cli.thread_caches import keep_thread_caches_small
+
+        keep_thread_caches_small()
     from vdb_server.cli.commands import app
 
     app()
