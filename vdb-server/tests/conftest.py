@@ -87,6 +87,7 @@ class Client:
         pieces: Sequence[bytes] | None = None,
         headers: dict[str, str] | None = None,
         disconnect: bool = False,
+        hang_up: bool = False,
     ) -> Answer:
         given = {"host": "127.0.0.1:8000"}
         content = b"" if body is None else body
@@ -97,13 +98,27 @@ class Client:
             given["content-length"] = str(len(content))
         given |= headers or {}
         future = asyncio.run_coroutine_threadsafe(
-            self._call(method, target, given, [content] if pieces is None else pieces, disconnect=disconnect),
+            self._call(
+                method,
+                target,
+                given,
+                [content] if pieces is None else pieces,
+                disconnect=disconnect,
+                hang_up=hang_up,
+            ),
             self.loop,
         )
         return future.result(30)
 
     async def _call(
-        self, method: str, target: str, headers: dict[str, str], pieces: Sequence[bytes], *, disconnect: bool
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        pieces: Sequence[bytes],
+        *,
+        disconnect: bool = False,
+        hang_up: bool = False,
     ) -> Answer:
         path, _, query = target.partition("?")
         messages: list[dict[str, Any]] = [
@@ -140,6 +155,8 @@ class Client:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 answered.update({name.decode(): value.decode() for name, value in message["headers"]})
+            elif hang_up:
+                raise OSError("the other side has hung up")
             else:
                 content.append(message.get("body", b""))
 

@@ -290,7 +290,6 @@ def test_a_client_that_goes_away_takes_nothing_back(held: Any) -> None:
                 UPSERT[1],
                 {"host": "127.0.0.1:8000", "content-length": str(len(content)), **JSON, **KEY},
                 [content],
-                disconnect=False,
             )
         )
         await asyncio.sleep(0.3)

@@ -6,11 +6,15 @@ import hashlib
 import io
 import json
 import tarfile
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from archive_kit import TAR, members, pack
+
+from vdb_server.transfer import routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +67,22 @@ def test_an_export_is_read_without_vdb(glossary: Any) -> None:
     assert sums == {
         name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != "SHA256SUMS"
     }
+
+
+@pytest.mark.parametrize("hang_up", [False, True])
+def test_an_export_gives_its_memory_back_before_it_ends(
+    glossary: Any, monkeypatch: pytest.MonkeyPatch, hang_up: bool
+) -> None:
+    """Also where nobody waits for the rest; then it need not be before the end."""
+    released = threading.Event()
+
+    def release() -> None:
+        time.sleep(0.2)  # what is not waited for comes later than the answer
+        released.set()
+
+    monkeypatch.setattr(routes, "release_memory", release)
+    glossary("GET", EXPORT, hang_up=hang_up)
+    assert released.wait(10) if hang_up else released.is_set()
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])

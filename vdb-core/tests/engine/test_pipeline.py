@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -225,6 +226,30 @@ def test_calls_wait_until_nothing_is_on_its_way(gated: tuple[Services, Gate]) ->
     assert seen == [2]
     gate.let.release()
     second.result(10)
+
+
+def test_what_a_call_knows_of_is_gone_before_its_answer(
+    opener: Callable[..., Services], tmp_path: Path
+) -> None:
+    """A build gives freed memory back once it is answered: the old base must not be let go only after that."""
+    committer = opener(tmp_path)._engine.committer
+    answered = threading.Event()
+
+    class OldBase:
+        def take_its_place(self) -> None:
+            # Until whoever waits below has asked to be told.
+            assert answered.wait(20)
+
+    old = OldBase()
+    alive = weakref.ref(old)
+    seen: list[object] = []
+    done = committer.call(old.take_its_place)
+    del old
+    done.add_done_callback(lambda _: seen.append(alive()))
+    answered.set()
+    done.result()
+    committer.call(lambda: None).result()
+    assert seen == [None]
 
 
 def test_a_write_that_cannot_be_published_stops_no_other(

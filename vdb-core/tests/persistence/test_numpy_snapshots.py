@@ -442,7 +442,8 @@ def test_no_other_string_becomes_a_path(store: NumpySnapshotStore, library: Path
 
 
 @pytest.mark.parametrize(
-    "path", ["../x", "/etc/passwd", "a/../../x", "a//b", "./a", ".", "", "a\\..\\x", "C:x", 7]
+    "path",
+    ["../x", "/etc/passwd", "a/../../x", "a//b", "./a", "a/./b", "a/", ".", "", "a\\..\\x", "a\0b", "C:x", 7],
 )
 def test_a_manifest_leads_nowhere_else(path: object) -> None:
     generation = Generation(generation=1, header={}, directories=(path,))  # pyright: ignore[reportArgumentType]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedding", "check_matrix", "embedding_from_b64", "normalize", "plain_row", "to_matrix"]
 
-_BLOCK_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 18
 _NUMBER_KINDS: Final = "fiu"
 _PLAIN_TYPES: Final = frozenset({float, int})
 _PLAIN_SQUARES: Final = (1e-30, 1e30)
@@ -147,17 +147,20 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
     if rows == 1 and matrix.dtype != np.float64:
         norms[0] = _normalize_row(matrix[0], unit[0])
         return unit, norms
-    step = max(1, _BLOCK_BYTES // (8 * length))
+    step = max(1, min(rows, _BLOCK_BYTES // (8 * length)))
+    wide, squares = np.empty((step, length)), np.empty((step, length))
     for begin in range(0, rows, step):
-        block = matrix[begin : begin + step].astype(np.float64)
+        end = min(begin + step, rows)
+        block = wide[: end - begin]
+        block[:] = matrix[begin:end]
         scale = np.ones(len(block))
         if matrix.dtype == np.float64:
             scale = np.abs(block).max(axis=1)
             block /= np.where(scale > 0, scale, 1.0)[:, np.newaxis]
-        scaled = np.sqrt(np.add.reduce(block * block, axis=1))
-        norms[begin : begin + step] = scaled * scale
+        scaled = np.sqrt(np.add.reduce(np.multiply(block, block, out=squares[: end - begin]), axis=1))
+        norms[begin:end] = scaled * scale
         block /= np.where(scaled > 0, scaled, 1.0)[:, np.newaxis]
-        unit[begin : begin + step] = block
+        unit[begin:end] = block
     return unit, norms
 
 

@@ -356,7 +356,13 @@ def _refuse(write: Write, error: Exception | None) -> None:
 def _finish_call(call: Call) -> None:
     if not call.future.set_running_or_notify_cancel():
         return
+    run, future = call.run, call.future
+    del call
     try:
-        call.future.set_result(call.run())
+        result = run()
     except Exception as error:  # noqa: BLE001 - the caller holds the future
-        call.future.set_exception(error)
+        future.set_exception(error)
+    else:
+        # Whoever waits may give freed memory back next: what ran, and the old base it knows of, is gone before.
+        del run
+        future.set_result(result)

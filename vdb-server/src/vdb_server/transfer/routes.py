@@ -108,9 +108,11 @@ async def export_library(request: Request, library_id: LibraryId) -> Response:
             while piece is not None:
                 yield piece
                 piece = await asyncio.to_thread(next, pieces, None)
+            await asyncio.to_thread(release_memory)
         finally:
-            with suppress(RuntimeError):  # the server is ending, and its memory with it
-                _ = asyncio.get_running_loop().run_in_executor(None, release_memory)
+            if piece is not None:  # nobody waits for the rest
+                with suppress(RuntimeError):  # the server is ending, and its memory with it
+                    _ = asyncio.get_running_loop().run_in_executor(None, release_memory)
 
     return StreamingResponse(
         all_pieces(),
