@@ -44,6 +44,9 @@ def main(arguments: list[str]) -> int:
             os.environ[f"VDB_CRASH_{name.upper()}"] = str(getattr(chosen, name))
     if chosen.long:
         os.environ["VDB_CRASH_LONG"] = "1"
+    if chosen.long or chosen.cycles or chosen.images or chosen.minutes:
+        # A test of an hour is not one that hangs.
+        more += ["-o", "faulthandler_timeout=0"]
     paths = {str(path) for name, path in PARTS.items() if getattr(chosen, name)} or {str(HERE)}
     return int(pytest.main([*sorted(paths), *more]))
 

@@ -70,8 +70,12 @@ if sys.platform == "linux":  # The shim is LD_PRELOAD's; what it finds is true o
         begin = time.monotonic()
         recorded = forks.one("crash_kit.power:record", inline=True, base=str(base), story="short")
         assert not recorded.error, recorded.error
-        flushes = recorded.result["flushes"]
-        jobs = ({"base": str(base), "at": at, "seed": SEED} for at in range(1, flushes + 1))
+        flushes = recorded.result["flushes"] + recorded.result["root_flushes"]
+        jobs = (
+            {"base": str(base), "at": at, "seed": SEED, "of_root": of_root}
+            for kind, of_root in (("flushes", False), ("root_flushes", True))
+            for at in range(1, recorded.result[kind] + 1)
+        )
         counts = gather(forks.map("crash_kit.power:cut_after_a_failed_flush", jobs, inline=True))
         # Threads take turns in another order each time, so that the last of them may not be made.
         assert counts["struck"] >= 0.95 * flushes, f"{counts['struck']} of {flushes} flushes failed"

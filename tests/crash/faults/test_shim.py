@@ -59,6 +59,22 @@ if sys.platform == "linux":  # The shim is LD_PRELOAD's; what it finds is true o
         assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == left
         assert (outcome.state.name, outcome.state.path) == ("write", str(tmp_path / "0"))
 
+    @pytest.mark.parametrize(
+        ("fault", "at", "told"),
+        [
+            (Fault.FAIL_FLUSH, 1, ["EIO", "", ""]),
+            (Fault.FAIL_FLUSH, 3, ["", "", "EIO"]),
+            (Fault.FAIL_ROOT_FLUSH, 1, ["", "EIO", ""]),
+            (Fault.FAIL_ROOT_FLUSH, 2, ["", "", ""]),
+        ],
+    )
+    def test_a_flush_is_struck_by_its_number_among_its_kind(
+        forks: Forks, tmp_path: Path, fault: Fault, at: int, told: list[str]
+    ) -> None:
+        outcome = forks.one("crash_kit.shim_trial:three_flushes", root=str(tmp_path), at=at, fault=int(fault))
+        assert outcome.result == told
+        assert (outcome.state.flushes, outcome.state.root_flushes) == (3, 1)
+
     @pytest.mark.parametrize(("fault", "left"), [(Fault.KILL_BEFORE, b""), (Fault.KILL_AFTER, b"aa")])
     def test_a_kill_comes_before_or_after_the_call(
         forks: Forks, tmp_path: Path, fault: Fault, left: bytes

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash_kit.figures import figures
 
 PROGRAM = Path(__file__).with_name("program.py")
 CYCLES = int(os.environ.get("VDB_CRASH_CYCLES", "60"))
@@ -29,15 +30,16 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     done = run("--cycles", str(CYCLES), "--place", str(tmp_path), *more, timeout=60 + 20 * CYCLES)
     print(done.stdout)
     assert done.returncode == 0, done.stderr[-8000:]
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert figures["cycles"] == CYCLES
+    counts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    figures("kills", **counts)
+    assert counts["cycles"] == CYCLES
     # Something was at stake: writes were acknowledged, others cut off, and of those some had been carried out.
-    assert figures["kills"] >= CYCLES
-    assert figures["acknowledged"] > 20 * CYCLES
+    assert counts["kills"] >= CYCLES
+    assert counts["acknowledged"] > 20 * CYCLES
     if CYCLES >= 60:
-        assert figures["unknown"] > CYCLES
-        assert figures["unknown_but_there"] > 0
-        assert figures["kills_during_recovery"] > CYCLES // 5
+        assert counts["unknown"] > CYCLES
+        assert counts["unknown_but_there"] > 0
+        assert counts["kills_during_recovery"] > CYCLES // 5
 
 
 @pytest.mark.parametrize(

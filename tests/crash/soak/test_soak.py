@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from crash_kit.figures import figures
 
 PROGRAM = Path(__file__).with_name("program.py")
 MINUTES = float(os.environ.get("VDB_CRASH_MINUTES", "0.4"))
@@ -26,32 +27,33 @@ def soak(place: Path, *arguments: str, minutes: float) -> dict[str, Any]:
     command = [sys.executable, str(PROGRAM), "--minutes", str(minutes), "--place", str(place), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120 + 90 * minutes, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    figures: dict[str, Any] = json.loads(done.stdout)
-    print(f"\n{figures}")
-    return figures
+    came: dict[str, Any] = json.loads(done.stdout)
+    print(f"\n{came}")
+    return came
 
 
 def test_nothing_grows(tmp_path: Path) -> None:
-    figures = soak(tmp_path, minutes=MINUTES)
-    assert figures["samples"] >= 4
-    assert figures["more_descriptors"] <= 0
-    assert figures["more_threads"] <= 0
-    assert figures["growth_mb"] < GROWTH_MB
+    came = soak(tmp_path, minutes=MINUTES)
+    figures("soak", **came)
+    assert came["samples"] >= 4
+    assert came["more_descriptors"] <= 0
+    assert came["more_threads"] <= 0
+    assert came["growth_mb"] < GROWTH_MB
     if MINUTES >= 10:
-        slope, low, _ = figures["resident_mb_an_hour"]
+        slope, low, _ = came["resident_mb_an_hour"]
         assert slope < 1.0 or low < 0.0, "it grows, and not by chance"
 
 
 def test_a_leak_of_memory_is_noticed(tmp_path: Path) -> None:
     """A megabyte of each deleted library."""
     more = ["--sabotage", "keep_deleted_libraries", "--clients", "3", "--rows", "60"]
-    figures = soak(tmp_path, *more, minutes=0.25)
-    assert figures["growth_mb"] > GROWTH_MB
+    came = soak(tmp_path, *more, minutes=0.25)
+    assert came["growth_mb"] > GROWTH_MB
 
 
 def test_a_leak_of_descriptors_is_noticed(tmp_path: Path) -> None:
-    figures = soak(tmp_path, "--sabotage", "keep_files_open", "--clients", "2", "--rows", "60", minutes=0.15)
-    assert figures["more_descriptors"] > 2
+    came = soak(tmp_path, "--sabotage", "keep_files_open", "--clients", "2", "--rows", "60", minutes=0.15)
+    assert came["more_descriptors"] > 2
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.8, 5.0, -3.0])

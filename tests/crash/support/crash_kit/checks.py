@@ -59,7 +59,11 @@ def _flush(forks: Forks, base: Path, _: str) -> None:
     make_template(forks, base)
     recorded = forks.one("crash_kit.power:record", inline=True, base=str(base), story="short")
     assert not recorded.error, recorded.error
-    jobs = ({"base": str(base), "at": at, "seed": _SEED} for at in range(recorded.result["flushes"], 0, -1))
+    jobs = (
+        {"base": str(base), "at": at, "seed": _SEED, "of_root": of_root}
+        for kind, of_root in (("root_flushes", True), ("flushes", False))
+        for at in range(recorded.result[kind], 0, -1)
+    )
     gather(forks.map("crash_kit.power:cut_after_a_failed_flush", jobs, inline=True), most=1)
 
 

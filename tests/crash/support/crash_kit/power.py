@@ -204,6 +204,10 @@ def _changes(call: Call) -> bool:
     return call.operation not in {Operation.CLOSE, Operation.DUPLICATE}
 
 
+def _acknowledges(call: Call) -> bool:
+    return call.operation == Operation.MARK and '"acked"' in call.path
+
+
 def _start(base: Path, story: str) -> Template:
     return Template({}, {}) if story == "birth" else read_template(base)
 
@@ -237,7 +241,13 @@ def record(base: str, story: str) -> dict[str, Any]:
     _, problem, _ = in_fork(lambda: play(str(root), start.world, log, record=str(recording), story=story))
     assert not problem, problem
     moments = sum(map(_changes, read_record(recording, root)))
-    return {"moments": moments, "flushes": SHIM.state().flushes, "calls": SHIM.state().count}
+    state = SHIM.state()
+    return {
+        "moments": moments,
+        "flushes": state.flushes,
+        "root_flushes": state.root_flushes,
+        "calls": state.count,
+    }
 
 
 def cut(base: str, story: str, first: int, last: int, variants: list[int], seed: int) -> dict[str, Any]:
@@ -255,8 +265,11 @@ def cut(base: str, story: str, first: int, last: int, variants: list[int], seed:
     return findings.told()
 
 
-def cut_after_a_failed_flush(base: str, at: int, seed: int) -> dict[str, Any]:
-    """Let the ``at``-th flush fail while the process goes on, and cut the power right then, half-way, and after another process went on."""
+def cut_after_a_failed_flush(base: str, at: int, seed: int, *, of_root: bool) -> dict[str, Any]:
+    """Let the ``at``-th flush, with ``of_root`` of the data directory itself, fail while the process goes on, and cut the power.
+
+    Right then, at the next two acknowledgements, half-way, and after another process went on.
+    """
     place = Path(base)
     template = read_template(place)
     findings, root = Findings(), place / f"image-{os.getpid()}"
@@ -270,7 +283,7 @@ def cut_after_a_failed_flush(base: str, at: int, seed: int) -> dict[str, Any]:
             template.world,
             str(log),
             at=at,
-            fault=int(Fault.FAIL_FLUSH),
+            fault=int(Fault.FAIL_ROOT_FLUSH if of_root else Fault.FAIL_FLUSH),
             record=str(recording),
         )
     )
@@ -280,7 +293,7 @@ def cut_after_a_failed_flush(base: str, at: int, seed: int) -> dict[str, Any]:
         _, problem, _ = in_fork(
             lambda: play(str(played), template.world, str(log), record=str(recording), go_on=True)
         )
-    where = f"the {at}th flush ({struck.name} {struck.path}) failed"
+    where = f"flush {at}{' of the root' if of_root else ''} ({struck.name} {struck.path}) failed"
     if problem:
         findings.problems.append(f"{where}, while it ran:\n{problem}")
         return findings.told(struck=struck.struck)
@@ -288,7 +301,10 @@ def cut_after_a_failed_flush(base: str, at: int, seed: int) -> dict[str, Any]:
     moments = list(range(sum(map(_changes, calls))))
     failed = next((n for n, call in enumerate(calls) if call.operation == Operation.SYNC and call.failed), 0)
     then = sum(map(_changes, calls[: failed + 1])) - 1
+    # What a failed flush takes is seen once something was acknowledged and before another flush makes up for it.
+    told = [number for number, call in enumerate(filter(_changes, calls)) if _acknowledges(call)]
     chosen = {then, then + 1, math.floor((then + len(moments)) / 2), len(moments) - 1}
+    chosen.update([moment for moment in told if moment > then][:2])
     for moment, (number, disk, ledger) in enumerate(_moments(calls, place, "short")):
         if moment in chosen:
             for one in (0, 1, 2, 4, 5):

@@ -38,6 +38,8 @@ class Fault(enum.IntEnum):
     KILL_AFTER = 5
     FAIL_FLUSH = 6
     """EIO at the chosen fsync or fdatasync, counting these alone."""
+    FAIL_ROOT_FLUSH = 7
+    """The same, counting those of the directory itself that is followed: few, and in an order that threads do not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class State:
     count: int
     writes: int
     flushes: int
+    root_flushes: int
     struck: int
     unseen: int
     name: str
@@ -58,6 +61,7 @@ class _Control(ctypes.Structure):
         ("count", ctypes.c_int64),
         ("writes", ctypes.c_int64),
         ("flushes", ctypes.c_int64),
+        ("root_flushes", ctypes.c_int64),
         ("struck", ctypes.c_int64),
         ("unseen", ctypes.c_int64),
         ("name", ctypes.c_char * 64),
@@ -145,6 +149,7 @@ class Shim:
             control.count,
             control.writes,
             control.flushes,
+            control.root_flushes,
             control.struck,
             control.unseen,
             control.name.decode(),

@@ -23,7 +23,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum kind { NOTHING, FAIL_EIO, FAIL_ENOSPC, SHORT_WRITE, KILL_BEFORE, KILL_AFTER, FAIL_FLUSH };
+enum kind { NOTHING, FAIL_EIO, FAIL_ENOSPC, SHORT_WRITE, KILL_BEFORE, KILL_AFTER, FAIL_FLUSH, FAIL_ROOT_FLUSH };
 enum need { ROOM = 1, WRITES = 2, FLUSHES = 4 };
 enum operation { OPEN = 1, CLOSE, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, MKDIR, RMDIR, LINK, MARK, DUPLICATE };
 
@@ -31,6 +31,7 @@ struct control {
     int64_t count;   /* mutating calls since it was armed */
     int64_t writes;  /* those of them that a short write can strike */
     int64_t flushes; /* those of them that are fsync or fdatasync; FAIL_FLUSH counts these alone */
+    int64_t root_flushes; /* those of the root itself; FAIL_ROOT_FLUSH counts these alone */
     int64_t struck;  /* how many failed or were cut short */
     int64_t unseen;  /* calls that cannot be followed */
     char name[64];   /* the first that was struck */
@@ -115,13 +116,17 @@ static int enter(const char *name, const char *path, int needs) {
     pthread_mutex_lock(&lock);
     long number = ++control->count;
     if (needs & WRITES) control->writes++;
-    if (needs & FLUSHES) control->flushes++;
-    if (strike_kind == FAIL_FLUSH) number = needs & FLUSHES ? control->flushes : 0;
+    int flushes = !!(needs & FLUSHES), of_root = flushes && !path[root_length];
+    control->flushes += flushes;
+    control->root_flushes += of_root;
+    if (strike_kind == FAIL_FLUSH) number = flushes ? control->flushes : 0;
+    if (strike_kind == FAIL_ROOT_FLUSH) number = of_root ? control->root_flushes : 0;
     int chosen = strike_at && (number == strike_at || (strike_sticky && number > strike_at));
     if (!chosen) return 0;
     switch (strike_kind) {
     case FAIL_EIO:
     case FAIL_FLUSH:
+    case FAIL_ROOT_FLUSH:
         strike(name, path);
         errno = EIO;
         return -1;

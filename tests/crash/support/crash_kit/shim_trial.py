@@ -14,7 +14,7 @@ import numpy as np
 from crash_kit.shim import Fault
 from crash_kit.worker import PLUGINS, SHIM
 
-__all__ = ["everything", "mapping", "three_files"]
+__all__ = ["everything", "mapping", "three_files", "three_flushes"]
 
 
 def everything(root: str, record: str) -> None:
@@ -90,4 +90,20 @@ def three_files(root: str, at: int, fault: int, sticky: bool) -> list[str]:
                 told.append("" if file.write(text) == 2 else "short")
         except OSError as error:
             told.append(errno.errorcode[error.errno or 0])
+    return told
+
+
+def three_flushes(root: str, at: int, fault: int) -> list[str]:
+    """Sync a file, the directory, and the file again; tells how each of them went."""
+    SHIM.arm(Path(root), at=at, fault=Fault(fault))
+    told: list[str] = []
+    with (Path(root) / "file").open("wb", buffering=0) as file:
+        directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        for descriptor in (file.fileno(), directory, file.fileno()):
+            try:
+                os.fsync(descriptor)
+                told.append("")
+            except OSError as error:
+                told.append(errno.errorcode[error.errno or 0])
+        os.close(directory)
     return told
