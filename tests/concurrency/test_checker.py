@@ -39,7 +39,7 @@ def check(events: list[Event]) -> Model:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_right_is_accepted(seed: int) -> None:
-    events = simulate(seed=seed, operations=300)
+    events = simulate(seed=seed, operations=400)
     overlapping = sum(
         a.begin < cast("int", b.end) and b.begin < cast("int", a.end) for a in events for b in events
     )

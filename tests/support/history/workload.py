@@ -239,9 +239,13 @@ class Workload:
 
 
 def follow(event: Event) -> Read | None:
-    """What asks for the page after the one that was answered, where there is one."""
+    """What an answer makes a client ask next: for the page after it, or for one of the rows it has written."""
     operation = event.operation
-    if event.reply.outcome != "ok" or not isinstance(operation, (ListChunks, ListDocuments)):
+    if event.reply.outcome != "ok":
+        return None
+    if isinstance(operation, Upsert):
+        return GetChunk(id=operation.rows[0].id)
+    if not isinstance(operation, (ListChunks, ListDocuments)):
         return None
     page = cast("dict[str, object]", event.reply.value)
     items = cast("list[dict[str, object]]", page["items"])
