@@ -41,7 +41,7 @@ def measure(work: Work, options: Options, folder: Path, say: Callable[[str], Non
         runs: dict[str, list[wrk.Run]] = {target.name: [] for target in targets}
         for target in targets:
             # What was never asked for is not in memory yet, and costs of searches are not known yet.
-            wrk.read(wrk.start(target.load, 1))
+            wrk.warm_up(target.load)
         for number in range(options.rounds):
             say(f"searches: round {number + 1} of {options.rounds}, {len(targets)} loads ...")
             for target in targets[number % len(targets) :] + targets[: number % len(targets)]:

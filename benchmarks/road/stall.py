@@ -57,8 +57,8 @@ def measure(work: Work, options: Options, folder: Path, say: Callable[[str], Non
             "an exact search over all rows": exact,
             f"a batch of {len(work.queries):,} exact searches": batch,
         }
-        wrk.read(wrk.start(fast, 1))
-        wrk.read(wrk.start(exact, 1))
+        wrk.warm_up(fast)
+        wrk.warm_up(exact)
         alone: list[float] = []
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in beside}
         for number in range(options.rounds):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Load", "Run", "command", "need_wrk", "read", "start", "write_bodies"]
+__all__ = ["Load", "Run", "command", "need_wrk", "read", "start", "warm_up", "write_bodies"]
 
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
 _TIMEOUT_S: Final = 30
@@ -83,18 +83,22 @@ def start(load: Load, seconds: float) -> subprocess.Popen[str]:
     )
 
 
+def warm_up(load: Load) -> None:
+    """Send for a second; a slow contender need not have answered by then."""
+    _ = _counted(start(load, 1))
+
+
 def read(process: subprocess.Popen[str]) -> Run:
     """Wait for a run to end and read what it counted.
 
     Raises:
-        SystemExit: wrk failed, or an answer was not a success: such a rate means nothing.
+        SystemExit: wrk failed, an answer was not a success, or there was none: such a rate means nothing.
     """
-    output = process.communicate()[0]
-    if process.returncode:
-        raise SystemExit(f"wrk failed:\n{output}")
-    counted = json.loads(output.strip().splitlines()[-1])
-    if counted["refused"] or counted["broken"] or counted["timeouts"] or not counted["requests"]:
-        raise SystemExit(f"wrk met answers that are no success: {counted}")
+    counted = _counted(process)
+    if not counted["requests"]:
+        raise SystemExit(
+            f"There was no answer within {counted['duration_us'] / 1e6:.0f} s. Give longer runs: --seconds 10"
+        )
     return Run(
         requests=counted["requests"],
         seconds=counted["duration_us"] / 1e6,
@@ -102,3 +106,13 @@ def read(process: subprocess.Popen[str]) -> Run:
         p99_us=counted["p99_us"],
         max_us=counted["max_us"],
     )
+
+
+def _counted(process: subprocess.Popen[str]) -> dict[str, int]:
+    output = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(f"wrk failed:\n{output}")
+    counted = json.loads(output.strip().splitlines()[-1])
+    if counted["refused"] or counted["broken"] or counted["timeouts"]:
+        raise SystemExit(f"wrk met answers that are no success: {counted}")
+    return counted

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,6 @@ from road.options import parse
 from road.servers import serving
 from road.table import render
 from road.work import first_that_reaches
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("least", [1, 2, 3, 7, 8, 9, 63, 100])
@@ -162,11 +160,22 @@ class Finished:
 def test_what_wrk_counted_is_read_and_failures_count_for_nothing() -> None:
     run = wrk.read(Finished(answer_of()))  # type: ignore[arg-type]
     assert (run.rate, run.p50_us, run.p99_us) == (5.0, 5, 7)
-    for wrong in ({"refused": 1}, {"broken": 1}, {"timeouts": 1}, {"requests": 0}):
+    for wrong in ({"refused": 1}, {"broken": 1}, {"timeouts": 1}):
         with pytest.raises(SystemExit, match="no success"):
             wrk.read(Finished(answer_of(**wrong)))  # type: ignore[arg-type]
+    with pytest.raises(SystemExit, match="no answer within 2 s"):
+        wrk.read(Finished(answer_of(requests=0)))  # type: ignore[arg-type]
     with pytest.raises(SystemExit, match="unable to connect"):
         wrk.read(Finished("unable to connect", 1))  # type: ignore[arg-type]
+
+
+def test_a_slow_contender_is_warmed_up_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = wrk.Load(url="http://127.0.0.1:1/", bodies=Path("bodies"))
+    answers = iter([answer_of(requests=0), answer_of(requests=0, timeouts=1)])
+    monkeypatch.setattr(wrk, "start", lambda _load, _seconds: Finished(next(answers)))
+    wrk.warm_up(load)
+    with pytest.raises(SystemExit, match="no success"):
+        wrk.warm_up(load)
 
 
 def test_without_wrk_the_command_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
