@@ -572,7 +572,7 @@ def dashboard(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Drive the dashboard in Chromium and take the screenshots of the docs; ``-- --keep-images`` leaves those there."""
+    """Drive the dashboard in Chromium and take screenshots; ``-- --docs`` puts them into the documentation."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     _need(chromium, "Chromium is not on the PATH.", "sudo apt-get install --yes chromium")
     python = _stack(session, "test", "browser", DASHBOARD)

@@ -197,3 +197,24 @@ def test_the_lock_names_the_public_index_alone() -> None:
 def test_each_distribution_ships_the_licence() -> None:
     licence = (ROOT / "LICENSE").read_bytes()
     assert [folder for folder in DISTRIBUTIONS if (ROOT / folder / "LICENSE").read_bytes() != licence] == []
+
+
+OPTIONS = sorted(set(re.findall(r"``-- (--[a-z-]+)", NOXFILE)) - {"--help"})
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_that_a_session_is_said_to_take_is_one(option: str) -> None:
+    places = [
+        ROOT / "noxfile.py",
+        *(
+            path
+            for name in ("benchmarks", "demo", "docs/tools", "tests")
+            for path in (ROOT / name).rglob("*.py")
+            if path != Path(__file__).resolve()
+        ),
+    ]
+    assert any(f'"{option}"' in path.read_text("utf-8") for path in places), f"nothing reads {option}"
+
+
+def test_there_are_such_options() -> None:
+    assert {"--full", "--text", "--docs"} <= set(OPTIONS)
