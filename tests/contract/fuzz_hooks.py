@@ -1,4 +1,4 @@
-"""Hooks of Schemathesis: how bodies are made that are no JSON, and that a deletion that is sent again is another one.
+"""Hooks of Schemathesis: how bodies are made that are no JSON, and that a write that is sent again is another one.
 
 Half of the bodies are what they should be, half are anything.
 """
@@ -20,16 +20,17 @@ _SENT: set[tuple[str, str]] = set()
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Give a deletion a key of its own where it went under the same one before.
+    """Give a write a key of its own where one went to the same place under the same key before.
 
-    It would be answered as the first time and do nothing, and what was made anew since then would stay: a promise, which
-    the check of deleted resources takes for a fault.
+    It would be answered as the first time and do nothing, as promised: what was made and deleted since then would not be
+    there again, and what was deleted and made anew would stay. The checks of sequences take that for faults.
     """
     key = (case.headers or {}).get(_KEY)
-    if case.method.upper() == "DELETE" and isinstance(key, str):
-        if (case.formatted_path, key) in _SENT:
+    if isinstance(key, str):
+        sent = (case.formatted_path, key.strip(' \t"'))  # quotes are not part of a key
+        if sent in _SENT:
             case.headers[_KEY] = f'"{uuid4()}"'
-        _SENT.add((case.formatted_path, key))
+        _SENT.add(sent)
 
 
 def _npy(rows: int, dimension: int, kind: str) -> bytes:

@@ -219,6 +219,7 @@ def test_three_ways_to_ask_many_agree(glossary: Any) -> None:
     assert [result["hits"] for result in packed.json()["results"]] == one_by_one
 
 
+@pytest.mark.parametrize("rows", [0, 1])
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [
@@ -230,11 +231,11 @@ def test_three_ways_to_ask_many_agree(glossary: Any) -> None:
         ("params=%7B%22x%22%3A1%7D", "/params/x"),
     ],
 )
-def test_a_matrix_with_bad_options_is_422(glossary: Any, query: str, pointer: str) -> None:
+def test_a_matrix_with_bad_options_is_422(glossary: Any, query: str, pointer: str, rows: int) -> None:
     import io
 
     file = io.BytesIO()
-    np.save(file, np.ones((1, 3), dtype=np.float32))
+    np.save(file, np.ones((rows, 3), dtype=np.float32))
     answer = glossary(
         "POST",
         f"{L}/search/batch?{query}",

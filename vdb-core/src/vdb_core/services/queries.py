@@ -59,6 +59,7 @@ _SHOWN_NUMBER_S: Final = 0.1e-6
 _FILTERED_ROW_S: Final = 20e-9
 """What a filter takes a row, where none was tried yet."""
 _BATCH_ROWS: Final = 1_024
+_NO_VECTOR: Final = np.empty((0, 0), dtype=np.float32)
 
 
 @final
@@ -176,6 +177,7 @@ class QueryService:
             rest["min_score"] = min_score
         if explain:
             rest["explain"] = True
+        query = self._options(entry, rest, "", _NO_VECTOR, [], [])
         if not len(matrix):
             return []
         raise_faults(
@@ -187,7 +189,6 @@ class QueryService:
             )
         )
         vectors = stored_form(np.ascontiguousarray(matrix, dtype=np.float32), info["metric"])[0]
-        query = self._options(entry, rest, "", vectors, [], [])
         return self._answer(entry, vectors, query, wait=True, threads=self._engine.search_threads)
 
     def _entry(self, library_id: str, *, wait: bool) -> Entry:
@@ -233,7 +234,7 @@ class QueryService:
         info = cast("LibraryState", entry.state).info
         faults: list[Fault] = []
         warnings: list[str] = []
-        vector = np.empty((0, 0), dtype=np.float32)
+        vector = _NO_VECTOR
         try:
             vector, warnings = prepare_query(
                 body,
