@@ -16,6 +16,7 @@ from vdb_core.engine.records import (
     RecordSelection,
     created_at_of,
     finish,
+    id_of,
     parse,
     shown,
     start,
@@ -47,6 +48,30 @@ def test_records_come_back_as_they_were(rows: list[tuple[str, str | None]]) -> N
     selection = RecordSelection([(held, np.arange(0, len(records), 2)), (buffer, np.arange(len(records)))])
     assert list(selection) == records[::2] + records
     assert [selection[at] for at in range(len(selection))] == records[::2] + records
+    twice = RecordSelection([(selection, np.arange(len(selection)))])
+    assert list(twice) == records[::2] + records
+
+
+@given(st.data())
+def test_chosen_records_come_as_they_are_whatever_is_left_out(data: st.DataObject) -> None:
+    """Also where one is larger than what is read at a time, or all of them together are."""
+    sizes = data.draw(st.lists(st.sampled_from([0, 5, 400_000, 1_100_000]), max_size=8))
+    records = [record_of(f"id {at}", "x" * size) for at, size in enumerate(sizes)]
+    slots = [at for at in range(len(records)) if data.draw(st.booleans(), label=f"keep {at}")]
+    buffer = RecordBuffer()
+    buffer.extend(records)
+    for held in (RecordFile.of(records), buffer):
+        chosen = RecordSelection([(held, np.array(slots, dtype=np.int64))])
+        assert list(chosen) == [records[at] for at in slots]
+        buffer.extend([b"{}"])  # looking at a buffer does not keep it from growing
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.just('","document_id":"'))
+def test_an_id_is_read_as_the_whole_record_says(chunk_id: str) -> None:
+    record = record_of(chunk_id, '","document_id":"')
+    assert id_of(record) == parse(record)["id"] == chunk_id
+    spaced = json.dumps(json.loads(record)).encode()
+    assert id_of(spaced) == chunk_id
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10_000])

@@ -103,7 +103,7 @@ def test_the_files_are_open_formats(library: Path) -> None:
 
 
 @given(
-    rows=st.lists(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5), max_size=20)
+    rows=st.lists(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5), max_size=80)
 )
 def test_rows_are_a_json_array_with_a_row_a_line(rows: list[object]) -> None:
     encoded = [json.dumps(row).encode() for row in rows]
@@ -116,8 +116,9 @@ def test_many_rows_are_streamed(tmp_path: Path) -> None:
     assert len(chunks) > 3
     (tmp_path / "rows.json").write_bytes(b"".join(chunks))
     assert sum(item == row for item in json_rows(tmp_path / "rows.json")) == 5000
-    with pytest.raises(ValueError, match="line breaks"):
-        list(json_chunks([b"{\n}"]))
+    for before in (0, 1, 40):
+        with pytest.raises(ValueError, match=r"line breaks, received b'\{\\n\}'"):
+            list(json_chunks([*[row] * before, b"{\n}", row]))
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[\n", b"[\n1,\n", b"[\n1\n", b"{}\n"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import numpy as np
 
-from vdb_core.engine.records import RecordBuffer, RecordFile, RecordSelection, parse
+from vdb_core.engine.records import RecordBuffer, RecordFile, RecordSelection, id_of, parse
 from vdb_core.filters import MetadataIndex
 from vdb_core.indexes import bitmap
 
@@ -242,14 +242,14 @@ class Block:
             yield from self.names
             return
         for slot in range(self.rows):
-            yield parse(self.records[slot])["id"]
+            yield id_of(self.records[slot])
 
     def name_rows(self, slots: NDArray[np.int64], maker: PackedIdsMaker) -> None:
         """Add the ids of chosen rows to those that are being packed."""
         if self.names is not None:
             maker.add_rows_of(self.names, slots)
         else:
-            maker.add(parse(self.records[slot])["id"] for slot in slots.tolist())
+            maker.add(map(id_of, RecordSelection([(self.records, slots)])))
 
     def exact(self, build: Callable[[NDArray[np.float32]], Index]) -> Index:
         """An exact index over the rows held now. Call under the library's read lock."""

@@ -194,7 +194,8 @@ class ChunkIds:
             internal = np.where(bitmap.test_bits(base.alive, slots), base.ids[slots], _DEAD)
             pairs = zip(places, internal.tolist(), strict=True)
             found.update((chunk_ids[at], one) for at, one in pairs if one != _DEAD)
-        found.update((one, fresh[one]) for one in chunk_ids if one in fresh)
+        if not fresh.keys().isdisjoint(chunk_ids):
+            found.update((one, fresh[one]) for one in chunk_ids if one in fresh)
         return found
 
     def put(self, chunk_ids: Sequence[str], first_id: int) -> None:

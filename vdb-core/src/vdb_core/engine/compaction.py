@@ -54,11 +54,13 @@ def compact(job: Job, view: View, *, in_memory: bool) -> Block | None:
         part.block.name_rows(slots, names)
         for begin in range(0, len(slots), _COPY_ROWS):
             some = slots[begin : begin + _COPY_ROWS]
-            vectors[at : at + len(some)] = part.block.vectors[some]
+            to = slice(at, at + len(some))
+            # Not `raise`, which takes them to a place of their own first: all of these slots are there.
+            _ = part.block.vectors.take(some, axis=0, out=vectors[to], mode="clip")
             if norms is not None and part.block.norms is not None:
-                norms[at : at + len(some)] = part.block.norms[some]
-            ids[at : at + len(some)] = part.block.ids[some]
-            at += len(some)
+                norms[to] = part.block.norms[some]
+            ids[to] = part.block.ids[some]
+            at = to.stop
             job.report("compact", 0, live)
             if job.cancelled():
                 raise BuildCancelled("The job was cancelled.")

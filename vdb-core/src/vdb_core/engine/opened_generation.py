@@ -119,8 +119,10 @@ def _open_index(state: LibraryState, snapshot: StoredSnapshot, plugins: PluginMa
 
 def id_pairs(base: Block) -> Iterator[bytes]:
     """Write what ``id_map.json`` holds: the id and the internal id of each row."""
-    for chunk_id, internal in zip(base.chunk_ids(), base.ids, strict=True):
-        yield orjson.dumps([chunk_id, int(internal)])
+    names = iter(base.chunk_ids())
+    for begin in range(0, base.rows, _PAIRS):
+        internal = base.ids[begin : begin + _PAIRS].tolist()
+        yield from map(orjson.dumps, zip(islice(names, len(internal)), internal, strict=True))
 
 
 def _read_names(pairs: Iterable[bytes], ids: NDArray[np.int64]) -> PackedIds:

@@ -14,6 +14,7 @@ import mmap
 import os
 import weakref
 from array import array
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Final, TypedDict, cast, final
 
 import numpy as np
@@ -81,6 +82,16 @@ def created_at_of(record: bytes) -> bytes:
 def parse(record: bytes) -> ChunkRecord:
     """Parse a record."""
     return cast("ChunkRecord", orjson.loads(record))
+
+
+def id_of(record: bytes) -> str:
+    """Read the id, without parsing the rest where the record is written as :func:`start` does it."""
+    end = record.find(b'","document_id":')
+    if end > 0 and record.startswith(b'{"id":"'):
+        name = record[7:end]
+        if b"\\" not in name:
+            return name.decode()
+    return parse(record)["id"]
 
 
 def shown(record: bytes, *, text: bool, metadata: bool) -> bytes:
@@ -196,12 +207,20 @@ class RecordFile:
         with text.mapped() as view:
             return [view[begin:end].removesuffix(b",") for begin, end in zip(begins, ends, strict=True)]
 
+    def between(self, first: int, stop: int) -> list[bytes]:
+        """The records of rows that follow each other, read in one go."""
+        if first >= stop:
+            return []
+        begin, end = int(self._ends[first]) + 1, int(self._ends[stop])
+        return [line.removesuffix(b",") for line in self._text[begin:end].split(b"\n")]
+
+    def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """About how many bytes the records of some rows take."""
+        return self._ends[rows + 1] - self._ends[rows]
+
     def __iter__(self) -> Iterator[bytes]:
         for begin in range(0, len(self), _SELECTED):
-            ends = self._ends[begin : begin + _SELECTED + 1].tolist()
-            text = self._text[ends[0] + 1 : ends[-1]]
-            for line in text.split(b"\n") if len(ends) > 1 else ():
-                yield line.removesuffix(b",")
+            yield from self.between(begin, min(begin + _SELECTED, len(self)))
 
     @property
     def nbytes(self) -> int:
@@ -224,11 +243,9 @@ class RecordBuffer:
 
     def extend(self, records: Sequence[bytes]) -> None:
         """Add records. Readers of the rows before them may go on meanwhile."""
-        begin = len(self._text)
+        ends = accumulate(map(len, records), initial=len(self._text))
         self._text += b"".join(records)
-        for record in records:
-            begin += len(record)
-            self._ends.append(begin)
+        self._ends.extend(islice(ends, 1, None))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -236,15 +253,55 @@ class RecordBuffer:
     def __getitem__(self, row: int) -> bytes:
         return bytes(self._text[self._ends[row] : self._ends[row + 1]])
 
+    def many(self, rows: Sequence[int]) -> list[bytes]:
+        """The records of many rows."""
+        return [self[row] for row in rows]
+
+    def between(self, first: int, stop: int) -> list[bytes]:
+        """The records of rows that follow each other."""
+        ends = self._ends[first : stop + 1]
+        text = bytes(self._text[ends[0] : ends[-1]])
+        return [text[begin - ends[0] : end - ends[0]] for begin, end in pairwise(ends)]
+
+    def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many bytes the records of some rows take."""
+        # A copy: what looks at the array itself keeps it from growing.
+        ends = np.frombuffer(self._ends[:], dtype=np.int64)
+        return ends[rows + 1] - ends[rows]
+
     @property
     def nbytes(self) -> int:
         """Bytes of the text and its offsets."""
         return len(self._text) + 8 * len(self._ends)
 
 
+def _chosen(
+    records: RecordFile | RecordSelection | RecordBuffer, slots: NDArray[np.int64]
+) -> Iterator[bytes]:
+    """The records of chosen rows, which rise; a megabyte of them in memory at a time, or one that is larger."""
+    if isinstance(records, RecordSelection):
+        for slot in slots.tolist():
+            yield records[slot]
+        return
+    total = np.cumsum(records.sizes(slots))
+    begin = 0
+    while begin < len(slots):
+        room = _SCANNED + (int(total[begin - 1]) if begin else 0)
+        end = max(begin + 1, int(np.searchsorted(total, room, side="right")))
+        first, stop = int(slots[begin]), int(slots[end - 1]) + 1
+        if stop - first == end - begin:
+            yield from records.between(first, stop)
+        else:
+            yield from records.many(slots[begin:end].tolist())
+        begin = end
+
+
 @final
 class RecordSelection:
-    """Records of chosen rows, read from where they are each time they are asked for: a copy would cost their size."""
+    """Records of chosen rows, read from where they are each time they are asked for: a copy would cost their size.
+
+    The rows chosen of each part rise.
+    """
 
     __slots__ = ("_parts",)
 
@@ -258,9 +315,7 @@ class RecordSelection:
 
     def __iter__(self) -> Iterator[bytes]:
         for records, slots in self._parts:
-            for begin in range(0, len(slots), _SELECTED):
-                for slot in slots[begin : begin + _SELECTED].tolist():
-                    yield records[slot]
+            yield from _chosen(records, slots)
 
     def __getitem__(self, row: int) -> bytes:
         for records, slots in self._parts:
