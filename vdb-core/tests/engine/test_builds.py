@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
 from engine_kit import add, build, fill, nearest
 
+from vdb_core.engine.compaction import compact
 from vdb_core.engine.folding import fold_is_due
 from vdb_core.errors import BuildInProgress, JobNotFound, LibraryNotFound
 
@@ -139,6 +140,34 @@ def test_a_fold_that_failed_waits_until_the_library_has_grown_by_half(
     services.libraries.delete_chunks("lib", {"ids": ["nobody"]}).result(10)
     _settle(services)
     assert [job.state for job in services.indexing.jobs()] == ["failed", "succeeded"]
+
+
+def test_folds_take_half_of_the_time_at_most(
+    opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Rows that come faster than they are folded keep no fold running all the time; the last of them are folded too."""
+    monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 20)
+    folds: list[tuple[float, float]] = []
+
+    def compact_slowly(*args: Any, **kwargs: Any) -> Any:
+        begun = time.monotonic()
+        compacted = compact(*args, **kwargs)
+        time.sleep(0.5)
+        folds.append((begun, time.monotonic()))
+        return compacted
+
+    monkeypatch.setattr("vdb_core.engine.builder.compact", compact_slowly)
+    services = opener(tmp_path)
+    fill(services, 40)
+    add(services, range(40, 80))
+    _settle(services)
+    assert len(folds) == 1
+    deadline = time.monotonic() + 20
+    while services.indexing.status("lib")["delta_rows"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (_, first_ended), (second_begun, _) = folds
+    assert second_begun - first_ended >= 0.5
 
 
 def test_dead_rows_are_folded_away(opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch) -> None:

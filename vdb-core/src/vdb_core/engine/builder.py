@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Builder"]
 
 _log = logging.getLogger(__name__)
+_MOST_REST_S: Final = 5.0
 _NICENESS: Final = 5
 """What a build's threads are set back by where searches want the same cores (a third of the weight of theirs)."""
 
@@ -97,6 +98,8 @@ class Builder:
         self._quiet = False
         self._failed_at: dict[str, int] = {}
         """Rows a library had when a fold of it failed: it is tried again when it has grown by half."""
+        self._rest_until = 0.0
+        """Until then no fold begins by itself: in a bulk upload one would follow the other without end."""
 
     def attach(self, committer: Committer) -> None:
         """Name the committer, which needs the builder itself."""
@@ -146,9 +149,15 @@ class Builder:
         return job
 
     def fold_if_due(self, entry: Entry) -> None:
-        """Fold a library in the background where that is due and no build runs; see ``fold_is_due``."""
+        """Fold a library in the background where that is due and no build runs; see ``fold_is_due``.
+
+        Folds take at most half of the time: one begins as long after the one before as that took. Whoever looks
+        after the libraries asks again then.
+        """
         state = entry.state
         if state is None or entry.building is not None or self._quiet or not fold_is_due(state):
+            return
+        if time.monotonic() < self._rest_until:
             return
         failed_at = self._failed_at.get(entry.id)
         if failed_at is None or _rows(state) > 1.5 * failed_at:
@@ -212,6 +221,7 @@ class Builder:
             return
         cut: _Cut | None = None
         fresh: _Fresh | None = None
+        begun = time.monotonic()
         try:
             job.start()
             cut = committer.call(lambda: self._cut(entry, state)).result()
@@ -238,6 +248,9 @@ class Builder:
             job.finish("failed", error)
         del cut, fresh
         release_memory()
+        if job.kind == "fold" and self._storage.durable:
+            ended = time.monotonic()
+            self._rest_until = ended + min(ended - begun, _MOST_REST_S)
         self.fold_if_due(entry)
 
     def _release(self, job: Job, entry: Entry, state: LibraryState) -> None:

@@ -8,7 +8,7 @@
     on shutdown   what can be written in the time given; without a journal all of it, however long that takes
 
 A checkpoint is a fold (ADR 3): an immutable view, beside the traffic, swapped in at once. It gives way to a build that
-somebody asks for.
+somebody asks for. Folds that are due because of their rows begin here as well, where they had to rest before.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ class Checkpointer:
                 _log.exception("looking for what to checkpoint failed")
 
     def _look(self) -> None:
+        for entry in self._repository.loaded():
+            # One that rested when the last write came.
+            self._builder.fold_if_due(entry)
         job = self._job
         if job is not None:
             if not job.finished:
