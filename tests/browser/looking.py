@@ -114,7 +114,7 @@ class Reader:
         if to is not None:
             box = self.page.locator(to).last.bounding_box()
             assert box is not None
-            self.page.set_viewport_size({"width": WIDTH, "height": int(box["y"] + box["height"]) + 40})
+            self.page.set_viewport_size({"width": WIDTH, "height": int(box["y"] + box["height"]) + 12})
             self.settle()
         image = Image.open(io.BytesIO(self.page.screenshot(animations="disabled")))
         self.page.set_viewport_size({"width": WIDTH, "height": self.height})
