@@ -37,10 +37,9 @@ _N_PROBES = Annotated[
         description=(
             "How many of the lists nearest to the query are searched; the number of lists or more means all. "
             "More probes find more of the true neighbours and take longer. Lists without an allowed row do not "
-            "count; a filter that leaves a share s of the rows multiplies the number by 1 + 1.6 t - 0.2 t^2 with t = -log10 s "
-            "(2.4 for a tenth of the rows), because the nearest "
-            "allowed rows lie in more lists; and lists are searched until k rows were seen. Default: 18 n_lists^0.22 (58 of 200 "
-            "lists), which finds at least 95 % of the true neighbours on embeddings of texts."
+            "count; a filter multiplies the number, by 2.4 in ivf_flat and 2.1 in ivf_pq where it leaves a tenth of the "
+            "rows, because the nearest allowed rows lie in more lists; and lists are searched until k rows were seen. "
+            "Default: 18 n_lists^0.22 (58 of 200 lists), which finds at least 95 % of the true neighbours on embeddings of texts."
         ),
     ),
 ]

@@ -30,6 +30,9 @@ const KIND: &str = "ivf_flat";
 const TOGETHER: usize = 16;
 /// From so many queries that probe a list on, a panel of mostly empty lanes beats one query after the other.
 const PANEL_FROM: usize = 4;
+/// How fast probes rise with the rarity of what a filter leaves. Measured on embeddings of texts, where it costs no recall
+/// whether the rows that are allowed lie anywhere or together.
+const RISE: f64 = 1.6;
 /// Places (queries times k) worked on at a time, so that candidates never take more memory than results.
 const PLACES: usize = 1 << 20;
 
@@ -170,7 +173,7 @@ impl IvfFlat {
             return Ok(result);
         }
         let n_probes = n_probes.unwrap_or_else(|| self.default_n_probes());
-        let probing = Probing::new(self.kernels, &self.lists, k, n_probes, allowed, queries.rows());
+        let probing = Probing::new(self.kernels, &self.lists, k, n_probes, RISE, allowed, queries.rows());
         let mut work = result.rows_mut();
         let block = queries.rows().div_ceil(threads.max(1)).min((PLACES / k).max(TOGETHER));
         pool::chunks_mut(threads, &mut work, block, |start, part| {

@@ -6,14 +6,13 @@ use crate::kernels::Kernels;
 use crate::kmeans::group;
 use crate::lists::{Filter, Lists};
 
-/// Lists to scan where a filter leaves the share `s` of the rows, with `t = -log10 s`: `n_probes (1 + 1.6 t - 0.2 t²)`, up to
+/// Lists to scan where a filter leaves the share `s` of the rows, with `t = -log10 s`: `n_probes (1 + rise t - 0.2 t²)`, up to
 /// `t = 4`. The nearest allowed rows lie farther off, in more lists, than the nearest of all; and a list costs less, because
-/// only its allowed rows are compared. Measured on embeddings of texts, where it costs no recall whether the rows that are
-/// allowed lie anywhere or together.
-fn filtered_probes(n_probes: usize, allowed: usize, rows: usize) -> usize {
+/// only its allowed rows are compared.
+fn filtered_probes(n_probes: usize, rise: f64, allowed: usize, rows: usize) -> usize {
     let share = allowed.max(1) as f64 / rows.max(1) as f64;
     let rarity = (-share.log10()).clamp(0.0, 4.0);
-    (n_probes as f64 * (1.0 + 1.6 * rarity - 0.2 * rarity * rarity)).ceil() as usize
+    (n_probes as f64 * (1.0 + rise * rarity - 0.2 * rarity * rarity)).ceil() as usize
 }
 
 /// What all queries of a search share.
@@ -67,12 +66,13 @@ impl Probes {
 }
 
 impl<'a> Probing<'a> {
-    /// The best `k` of `n_probes` lists, or of more where a filter leaves few rows; for so many queries.
+    /// The best `k` of `n_probes` lists, or of more where a filter leaves few rows, by `rise`; for so many queries.
     pub(crate) fn new(
         kernels: &Kernels,
         lists: &Lists,
         k: usize,
         n_probes: usize,
+        rise: f64,
         allowed: Option<Bitmap<'a>>,
         queries: usize,
     ) -> Self {
@@ -81,7 +81,7 @@ impl<'a> Probing<'a> {
             return Self { k, n_probes, allowed, filter: Filter::None, empty: None, rows: k };
         };
         let count = bitmap.count();
-        let n_probes = filtered_probes(n_probes, count, lists.all_slots().len());
+        let n_probes = filtered_probes(n_probes, rise, count, lists.all_slots().len());
         let filter = lists.filter(kernels, bitmap, count, queries);
         let empty = lists.known_empty(&filter);
         // With all lists seen that have any, a query has seen enough.
