@@ -117,12 +117,17 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def wait_until_quiet(library: LibraryHandle, *, timeout: float = 300.0) -> IndexStatus:
-    """Wait until a library is not being built any more; returns its index status."""
+    """Wait until a library is not being built any more, and no fold of it is due; returns its index status.
+
+    A fold that is due may rest for a while before it begins.
+    """
     deadline = time.monotonic() + timeout
     quiet = 0
     while time.monotonic() < deadline:
         status = library.index_status()
-        quiet = quiet + 1 if status.job_id is None else 0
+        due = status.delta_rows > max(10_000, 0.1 * status.rows)
+        due = due or status.dead_rows > max(1_000, 0.2 * (status.rows + status.delta_rows))
+        quiet = quiet + 1 if status.job_id is None and not due else 0
         if quiet >= 3:
             return status
         time.sleep(0.1)
