@@ -43,6 +43,7 @@ __all__ = ["Builder"]
 
 _log = logging.getLogger(__name__)
 _MOST_REST_S: Final = 5.0
+"""What a fold that took long is waited for at most before the next one: rows come meanwhile."""
 _NICENESS: Final = 5
 """What a build's threads are set back by where searches want the same cores (a third of the weight of theirs)."""
 

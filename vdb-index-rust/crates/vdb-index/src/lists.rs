@@ -98,8 +98,8 @@ impl Lists {
         order
     }
 
-    /// What a filter leaves that allows `count` rows, for `queries` searches. Where it leaves few rows, or many queries ask for the same, it is brought
-    /// into the order of the lists once.
+    /// What a filter leaves that allows `count` rows, for `queries` searches. Where it leaves few rows, or many queries ask for
+    /// the same, it is brought into the order of the lists once.
     pub(crate) fn filter<'a>(
         &self,
         kernels: &Kernels,
