@@ -6,9 +6,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vdb_core.services import given_rows
 from vdb_core.services.given_rows import GivenRows
 from vdb_core.services.settings import Limits
 
@@ -43,19 +44,19 @@ LESS = [{name: PLAIN[name] for name in PLAIN if name != left} for left in PLAIN]
 
 
 def taken(rows: Sequence[object], *, has_matrix: bool) -> dict[str, object]:
-    given_rows = GivenRows(limits=LIMITS, has_matrix=has_matrix)
-    given_rows.take_all(rows, lambda row: f"/chunks/{row}")
+    taken_in = GivenRows(limits=LIMITS, has_matrix=has_matrix)
+    taken_in.take_all(rows, lambda row: f"/chunks/{row}")
     columns: dict[str, object] = {
-        "faults": [(fault.pointer, fault.detail) for fault in given_rows.faults],
+        "faults": [(fault.pointer, fault.detail) for fault in taken_in.faults],
     }
-    if not given_rows.faults:
+    if not taken_in.faults:
         columns |= {
-            "documents": given_rows.document_ids,
-            "texts": given_rows.texts,
-            "metadatas": given_rows.metadatas,
-            "embeddings": [None if one is None else list(one) for one in given_rows.embeddings],  # type: ignore[call-overload]
-            "ids": [chunk_id if len(chunk_id) < 300 else "" for chunk_id in given_rows.ids],
-            "heads": given_rows.heads(),
+            "documents": taken_in.document_ids,
+            "texts": taken_in.texts,
+            "metadatas": taken_in.metadatas,
+            "embeddings": [None if one is None else list(one) for one in taken_in.embeddings],  # type: ignore[call-overload]
+            "ids": [chunk_id if len(chunk_id) < 300 else "" for chunk_id in taken_in.ids],
+            "heads": taken_in.heads(),
         }
     return columns
 
@@ -80,15 +81,32 @@ def test_both_ways_agree(row: object, *, has_matrix: bool) -> None:
     assert taken(rows, has_matrix=has_matrix) == taken(list(map(carefully, rows)), has_matrix=has_matrix)
 
 
-@given(rows=st.lists(st.sampled_from([PLAIN, *MUTATED, *LESS]), max_size=5), has_matrix=st.booleans())
-def test_many_rows_agree(rows: list[object], has_matrix: bool) -> None:
+@example(rows=[PLAIN, PLAIN | {"text": 1}, PLAIN], has_matrix=True, at_once=1)
+@given(
+    rows=st.lists(st.sampled_from([PLAIN, *LESS]) | st.sampled_from(MUTATED), max_size=7),
+    has_matrix=st.booleans(),
+    at_once=st.integers(1, 4),
+)
+def test_many_rows_agree(rows: list[object], has_matrix: bool, at_once: int) -> None:
     rows = [named(row, number) for number, row in enumerate(rows)]
-    assert taken(rows, has_matrix=has_matrix) == taken(list(map(carefully, rows)), has_matrix=has_matrix)
+    expected = taken(list(map(carefully, rows)), has_matrix=has_matrix)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(given_rows, "_BLOCK", at_once)
+        assert taken(rows, has_matrix=has_matrix) == expected
+
+
+def test_plain_rows_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GivenRows, "_take", None)
+    texts = ["a text", "zwölf", None]
+    rows = [{"id": f"c{n}", "text": texts[n % 3], "metadata": {"n": n, "x": 0.5}} for n in range(1_000)]
+    taken_in = GivenRows(limits=LIMITS, has_matrix=True)
+    taken_in.take_all(rows, str)
+    assert taken_in.ids == [row["id"] for row in rows]
 
 
 def test_a_row_without_an_id_gets_one() -> None:
-    given_rows = GivenRows(limits=LIMITS, has_matrix=True)
-    given_rows.take_all([{}, {"text": "a"}, {"document_id": "d"}], str)
-    assert given_rows.faults == []
-    assert len({chunk_id for chunk_id in given_rows.ids if len(chunk_id) == 36}) == 3
-    assert [head[7:43].decode() for head in given_rows.heads()] == given_rows.ids
+    taken_in = GivenRows(limits=LIMITS, has_matrix=True)
+    taken_in.take_all([{}, {"text": "a"}, {"document_id": "d"}], str)
+    assert taken_in.faults == []
+    assert len({chunk_id for chunk_id in taken_in.ids if len(chunk_id) == 36}) == 3
+    assert [head[7:43].decode() for head in taken_in.heads()] == taken_in.ids

@@ -5,6 +5,7 @@ Bodies go from bytes to the core in as few steps as there are; no model stands b
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
@@ -34,6 +35,8 @@ __all__ = ["bulk", "bulk_answer", "json_lines", "router", "upsert", "upsert_answ
 router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
 
 _FIELDS: Final = ("chunks", "create_documents")
+_LINES: Final = 256
+"""Lines that are parsed in one go: no other thread runs meanwhile."""
 
 
 def start_upsert(
@@ -61,26 +64,46 @@ def start_upsert(
 def json_lines(data: bytes, pointer: str, *, max_depth: int) -> list[dict[str, object]]:
     """Parse JSON Lines of objects; a fault names the row. Blank lines are passed over."""
     rows: list[dict[str, object]] = []
-    for line in data.split(b"\n"):
-        # A line that is plainly fine is not worth a call that would find that out.
-        if line.count(b"{") + line.count(b"[") <= max_depth:
-            try:
-                value = loads(line)
-            except JSONDecodeError:
-                value = None
-            if type(value) is dict:
-                rows.append(value)
-                continue
-        if not line or line.isspace():
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        del lines[-1]
+    for begin in range(0, len(lines), _LINES):
+        some = lines[begin : begin + _LINES]
+        plain = _parse_plain(some, max_depth)
+        if plain is not None:
+            rows += plain
             continue
-        try:
-            rows.append(parse_object(line, max_depth=max_depth))
-        except ValidationFailed as error:
-            faults = [Fault(f"{pointer}/{len(rows)}{fault.pointer}", fault.detail) for fault in error.faults]
-            raise ValidationFailed.of(faults) from error
-        except HttpProblem as problem:
-            raise problem.within(f"{pointer}/{len(rows)}") from problem
+        for line in some:
+            if not line or line.isspace():
+                continue
+            try:
+                rows.append(parse_object(line, max_depth=max_depth))
+            except ValidationFailed as error:
+                where = f"{pointer}/{len(rows)}"
+                faults = [Fault(f"{where}{fault.pointer}", fault.detail) for fault in error.faults]
+                raise ValidationFailed.of(faults) from error
+            except HttpProblem as problem:
+                raise problem.within(f"{pointer}/{len(rows)}") from problem
     return rows
+
+
+def _parse_plain(lines: list[bytes], max_depth: int) -> list[dict[str, object]] | None:
+    """Parse lines in one go; none where not each of them is plainly an object by itself.
+
+    Joined by a comma and a line break they are one array, in which such a place can only be between elements: in a string
+    no line break may stand, in an object a name would have to follow and not the brace that each line begins with, and
+    another list there is none. So where the array has as many elements as there are lines, each line is one.
+    """
+    text = b",\n".join(lines)
+    if b"[" in text or not text.startswith(b"{") or text.count(b"\n{") != len(lines) - 1:
+        return None
+    if max(map(bytes.count, lines, repeat(b"{"))) > max_depth:
+        return None
+    try:
+        rows: list[dict[str, object]] = loads(b"[%b]" % text)
+    except JSONDecodeError:
+        return None
+    return rows if len(rows) == len(lines) else None
 
 
 def start_bulk(
