@@ -53,9 +53,12 @@ def json_rows(path: Path) -> Iterator[bytes]:
             if file.readline(16) != b"[\n":
                 raise SnapshotDamaged(f"{path} is damaged: expected its first line to be '['.")
             for line in file:
-                if line.rstrip() == b"]":
+                if line.endswith(b",\n"):
+                    yield line[:-2]
+                elif line.rstrip() == b"]":
                     return
-                yield line[:-2] if line.endswith(b",\n") else line.rstrip(b"\n")
+                else:
+                    yield line.rstrip(b"\n")
     except FileNotFoundError:
         raise SnapshotDamaged(f"{path} is missing. Restore it or use an older generation.") from None
     raise SnapshotDamaged(f"{path} is damaged: it ends without ']'.")

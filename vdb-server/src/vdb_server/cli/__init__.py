@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 __all__ = ["main"]
@@ -13,6 +14,8 @@ def main() -> None:
         from vdb_server.cli.thread_caches import keep_thread_caches_small
 
         keep_thread_caches_small()
+        # What a start makes, stays: looking for garbage in it takes an eighth of a second. `serve` enables it again.
+        gc.disable()
     from vdb_server.cli.commands import app
 
     app()

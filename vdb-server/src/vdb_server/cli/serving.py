@@ -75,11 +75,13 @@ def serve(settings: Settings) -> None:
         with services:
             if settings.needs_key:
                 settings = _with_kept_key(settings)
-            # What was imported so far stays for good: collections need not walk it again and again.
+            app = create_app(settings, services)
+            # What was made so far stays for good: collections need not walk it again and again.
             gc.freeze()
+            gc.enable()
             sys.setswitchinterval(_SWITCH_INTERVAL_S)
             config = uvicorn.Config(
-                create_app(settings, services),
+                app,
                 http=Protocol,
                 ws="none",
                 lifespan="on",
