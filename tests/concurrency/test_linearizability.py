@@ -55,7 +55,7 @@ def test_the_services_are_linearizable(
     monkeypatch.setattr("vdb_core.engine.folding._FOLD_ROWS", 30)
     monkeypatch.setattr("vdb_core.engine.folding._DEAD_ROWS", 10)
     monkeypatch.setattr("vdb_core.engine.search._FEW_ROWS", 0)
-    monkeypatch.setattr("vdb_core.engine.operations._INLINE_ROWS", 6)
+    monkeypatch.setattr("vdb_core.engine.segments.SMALL_ROWS", 6)
     with open_services(EngineSettings(data_dir=tmp_path)) as services:
         services.libraries.create({"id": "lib", "name": "lib", "metric": metric}).result(30)
         build = builds_of(services, random.Random(metric))

@@ -145,7 +145,7 @@ class LibraryMachine(RuleBasedStateMachine):
             self.patches.setattr("vdb_core.engine.folding._FOLD_ROWS", 8)
             self.patches.setattr("vdb_core.engine.folding._DEAD_ROWS", 4)
             self.patches.setattr("vdb_core.engine.search._FEW_ROWS", 0)
-            self.patches.setattr("vdb_core.engine.operations._INLINE_ROWS", 3)
+            self.patches.setattr("vdb_core.engine.segments.SMALL_ROWS", 3)
         if durable:
             self.directory = Path(tempfile.mkdtemp(prefix="vdb-oracle-"))
         self.services = open_services(EngineSettings(data_dir=self.directory), plugins=self.plugins)

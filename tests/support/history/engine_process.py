@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from history.events import Reply
 from history.service_side import ask_services
-from vdb_core.engine import folding, operations, search
+from vdb_core.engine import folding, search, segments
 from vdb_core.errors import BuildInProgress, CallerError
 from vdb_core.plugins import PluginManager
 from vdb_core.services import EngineSettings, open_services
@@ -102,7 +102,7 @@ def _serve(pipe: Connection, data_dir: str) -> None:
     """Folds after a few rows, segments of a few rows, and no search small enough to go past the index."""
     folding._FOLD_ROWS, folding._DEAD_ROWS = 8, 4  # type: ignore[misc]
     search._FEW_ROWS = 0  # type: ignore[misc]
-    operations._INLINE_ROWS = 3
+    segments.SMALL_ROWS = 3
     plugins = PluginManager.from_environment()
     plugins.load()
     with open_services(EngineSettings(data_dir=Path(data_dir)), plugins=plugins) as services:

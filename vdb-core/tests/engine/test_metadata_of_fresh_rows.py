@@ -22,7 +22,10 @@ def stage(block: Block, values: list[int], *, fields: bool) -> None:
     ]
     vectors = np.ones((len(values), 2), dtype=np.float32)
     documents = [f"d{value % 2}" for value in values]
-    block.stage(100 + values[0], records, vectors, None, fields=(documents, metadatas) if fields else None)
+    names = [f"c{value}" for value in values]
+    block.stage(
+        100 + values[0], names, records, vectors, None, fields=(documents, metadatas) if fields else None
+    )
 
 
 def found(block: Block, **wanted: object) -> list[int]:

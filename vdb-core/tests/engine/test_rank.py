@@ -28,7 +28,7 @@ def blocks_of(seed: int, count: int) -> list[Block]:
         block = Block.segment(DIMENSION, with_norms=False)
         # Few different rows, so that many tie.
         rows = random.standard_normal((5, DIMENSION)).astype(np.float32)[random.integers(0, 5, ROWS)]
-        block.stage(1, [b"{}"] * ROWS, rows, None)
+        block.stage(1, [""] * ROWS, [b"{}"] * ROWS, rows, None)
         block.publish()
         blocks.append(block)
     return blocks

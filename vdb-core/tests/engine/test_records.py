@@ -16,7 +16,6 @@ from vdb_core.engine.records import (
     RecordSelection,
     created_at_of,
     finish,
-    id_of,
     parse,
     shown,
     start,
@@ -64,14 +63,6 @@ def test_chosen_records_come_as_they_are_whatever_is_left_out(data: st.DataObjec
         chosen = RecordSelection([(held, np.array(slots, dtype=np.int64))])
         assert list(chosen) == [records[at] for at in slots]
         buffer.extend([b"{}"])  # looking at a buffer does not keep it from growing
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.just('","document_id":"'))
-def test_an_id_is_read_as_the_whole_record_says(chunk_id: str) -> None:
-    record = record_of(chunk_id, '","document_id":"')
-    assert id_of(record) == parse(record)["id"] == chunk_id
-    spaced = json.dumps(json.loads(record)).encode()
-    assert id_of(spaced) == chunk_id
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10_000])

@@ -8,36 +8,28 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from vdb_core.engine.records import RecordBuffer, RecordFile, RecordSelection, id_of, parse
+from vdb_core.engine.records import RecordBuffer, RecordFile, RecordSelection, parse
+from vdb_core.engine.segments import segment_capacity
 from vdb_core.filters import MetadataIndex
 from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from vdb_core.engine.chunk_ids import PackedIds, PackedIdsMaker
+    from vdb_core.engine.segments import Fields
     from vdb_core.filters import Filter
     from vdb_core.indexes import Index
 
-__all__ = ["Block", "Fields", "segment_capacity"]
+__all__ = ["Block"]
 
-Fields: TypeAlias = "tuple[Sequence[str | None], Sequence[Mapping[str, object]]]"
-"""The document ids and the metadata of rows."""
-
-_SEGMENT_ROWS: Final = 4096
-_SEGMENT_BYTES: Final = 8 << 20
 _CACHED_FILTERS: Final = 64
-
-
-def segment_capacity(dimension: int) -> int:
-    """Rows of a delta segment: 4,096, fewer where they would take more than 8 MiB, and at least 64."""
-    return max(64, min(_SEGMENT_ROWS, _SEGMENT_BYTES // (4 * dimension)) // 64 * 64)
 
 
 @final
@@ -58,6 +50,7 @@ class Block:
         "_fields",
         "_filters",
         "_metadata_lock",
+        "_own_names",
         "alive",
         "dead",
         "ids",
@@ -86,7 +79,9 @@ class Block:
         self.records: RecordFile | RecordSelection | RecordBuffer = records
         self.metadata = metadata
         self.names = names
-        """The chunk ids of a base; those of a segment are in its records."""
+        """The chunk ids of a base."""
+        self._own_names: list[str] = []
+        """The chunk ids of a segment: the very strings by which its rows are found until a fold."""
         self.rows = rows
         self.dead = 0
         self.alive: NDArray[np.uint64] = (
@@ -101,17 +96,29 @@ class Block:
         self._filters: dict[tuple[str, int, int], NDArray[np.uint64]] = {}
 
     @classmethod
-    def segment(cls, dimension: int, *, with_norms: bool, rows: int | None = None) -> Block:
-        """Make an empty delta segment; one that is made for so many rows takes no others."""
+    def segment(cls, dimension: int, *, with_norms: bool) -> Block:
+        """Make an empty delta segment."""
         capacity = segment_capacity(dimension)
-        if rows is not None:
-            capacity = min(rows, capacity)
+        return cls.segment_of(np.empty((capacity, dimension), dtype=np.float32), with_norms=with_norms)
+
+    @classmethod
+    def segment_of(
+        cls, vectors: NDArray[np.float32], *, with_norms: bool, metadata: MetadataIndex | None = None
+    ) -> Block:
+        """Make an empty delta segment for as many rows as there are vectors; it keeps these, and takes no other rows.
+
+        Args:
+            vectors: nobody else may change them any more.
+            with_norms: whether each row has a length beside it.
+            metadata: the index of these rows, where it is made already.
+        """
+        capacity = len(vectors)
         return cls(
-            vectors=np.empty((capacity, dimension), dtype=np.float32),
+            vectors=vectors,
             norms=np.empty(capacity, dtype=np.float64) if with_norms else None,
             ids=np.empty(capacity, dtype=np.int64),
             records=RecordBuffer(),
-            metadata=MetadataIndex(),
+            metadata=MetadataIndex() if metadata is None else metadata,
             rows=0,
         )
 
@@ -123,35 +130,40 @@ class Block:
     def stage(
         self,
         first_id: int,
+        names: Sequence[str],
         records: Sequence[bytes],
-        vectors: NDArray[np.float32],
+        vectors: NDArray[np.float32] | None,
         norms: NDArray[np.float64] | None,
         ids: NDArray[np.int64] | None = None,
         fields: Fields | None = None,
     ) -> None:
         """Write rows behind those that count, where no reader looks; ``publish`` makes them count.
 
-        Internal ids are ``ids``, else they rise from ``first_id``. ``fields`` saves the metadata index from reading
-        the records. Needs no lock: the committer is the only writer.
+        Internal ids are ``ids``, else they rise from ``first_id``. ``vectors`` are none where the segment was made of
+        them. ``fields`` saves the metadata index from reading the records. Needs no lock: the committer is the only
+        writer.
         """
         own = self.records
         if not isinstance(own, RecordBuffer):
             raise TypeError("rows are appended to segments only, never to a base")
         begin, end = len(own), len(own) + len(records)
-        self.vectors[begin:end] = vectors
+        if vectors is not None:
+            self.vectors[begin:end] = vectors
         if self.norms is not None and norms is not None:
             self.norms[begin:end] = norms
         self.ids[begin:end] = np.arange(first_id, first_id + len(records)) if ids is None else ids
         own.extend(records)
+        self._own_names.extend(names)
         if fields is not None:
             self._fields.append((begin, end, fields))
 
     def publish(self) -> None:
         """Make the staged rows count. Call under the library's write lock."""
         rows = len(self.records)
-        staged = np.arange(self.rows, rows)
-        if len(staged):
-            self.alive |= bitmap.from_slots(staged, len(self.ids))
+        if rows == len(self.ids) and not self.rows:
+            self.alive = bitmap.full(rows)
+        elif rows > self.rows:
+            self.alive |= bitmap.from_slots(np.arange(self.rows, rows), len(self.ids))
         self.rows = rows
 
     def index_metadata(self) -> None:
@@ -240,16 +252,15 @@ class Block:
         """The id of every row, dead ones included."""
         if self.names is not None:
             yield from self.names
-            return
-        for slot in range(self.rows):
-            yield id_of(self.records[slot])
+        else:
+            yield from self._own_names[: self.rows]
 
     def name_rows(self, slots: NDArray[np.int64], maker: PackedIdsMaker) -> None:
         """Add the ids of chosen rows to those that are being packed."""
         if self.names is not None:
             maker.add_rows_of(self.names, slots)
         else:
-            maker.add(map(id_of, RecordSelection([(self.records, slots)])))
+            maker.add(map(self._own_names.__getitem__, slots.tolist()))
 
     def exact(self, build: Callable[[NDArray[np.float32]], Index]) -> Index:
         """An exact index over the rows held now. Call under the library's read lock."""
@@ -282,7 +293,7 @@ class Block:
         return {
             "vectors": self.vectors.nbytes,
             "norms": 0 if self.norms is None else self.norms.nbytes,
-            "ids": self.ids.nbytes,
+            "ids": self.ids.nbytes + 8 * len(self._own_names),
             "records": 0 if isinstance(self.records, RecordSelection) else self.records.nbytes,
             "metadata_index": self.metadata.nbytes,
             "tombstones": self.alive.nbytes,

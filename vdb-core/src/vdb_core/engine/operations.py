@@ -20,6 +20,8 @@ import numpy as np
 import orjson
 
 from vdb_core.engine.blocks import Block
+from vdb_core.engine.record_run import RecordRun
+from vdb_core.engine.segments import is_small, shares
 from vdb_core.engine.state import read_info
 from vdb_core.errors import StorageFailed
 
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vdb_core.engine.blocks import Fields
     from vdb_core.engine.records import ChunkRecord
+    from vdb_core.engine.segments import Fields
     from vdb_core.engine.state import LibraryInfo, LibraryState
+    from vdb_core.filters import MetadataIndex
     from vdb_core.persistence import JournalEntry
 
 __all__ = [
@@ -44,9 +47,6 @@ __all__ = [
     "decode",
 ]
 
-# Writes up to this many rows go into the open segment; larger ones get segments of their own, which are full then and
-# prepared beside the traffic, so that the write lock is held for a list append.
-_INLINE_ROWS = 256
 _SMALL = 200  # bytes of an entry beside what is counted
 
 
@@ -149,15 +149,23 @@ class Upsert:
     norms: NDArray[np.float64] | None
     row_ids: NDArray[np.int64] | None = None
     """Internal ids, ascending, where they do not simply rise from ``first_id``: those of an import."""
+    indexes: Sequence[MetadataIndex] = ()
+    """Of the first segments that the rows get for themselves, where they are made already."""
     fields: Fields | None = None
-    """Of the rows, where they are known without reading the records."""
+    """Of the rows behind those, where they are known without reading the records."""
+    all_new: bool = False
+    """No chunk of the library has one of the ids when this comes to be applied: there is nothing to replace."""
+    own_vectors: bool = False
+    """Nobody else has the vectors, or will change them: they may be kept without a copy."""
     _segments: list[Block] = field(default_factory=list)
     _inline: Block | None = None
 
     @property
     def size(self) -> int:
         """About how many bytes of a journal it takes."""
-        return _SMALL + sum(map(len, self.records)) + self.vectors.nbytes
+        records = self.records
+        size = records.nbytes if isinstance(records, RecordRun) else sum(map(len, records))
+        return _SMALL + size + self.vectors.nbytes
 
     def encode(self) -> tuple[bytes, NDArray[np.float32] | None]:
         """The journal's text and vectors (as stored: unit rows under cosine, the norms in the text)."""
@@ -182,39 +190,42 @@ class Upsert:
     def stage(self, state: LibraryState) -> None:
         """Write the rows where no reader looks yet."""
         dimension, with_norms = int(self.vectors.shape[1]), self.norms is not None
-        count, begin = len(self.records), 0
+        count = len(self.records)
         tail = state.delta[-1] if state.delta else None
-        if tail is not None and count <= _INLINE_ROWS and len(tail.records) + count <= len(tail.ids):
-            self._stage_into(tail, 0, count)
+        if tail is not None and is_small(count) and len(tail.records) + count <= len(tail.ids):
+            self._stage_into(tail, 0, count, self.vectors)
             self._inline = tail
             return
-        while begin < count:
-            left = count - begin
-            segment = Block.segment(
-                dimension, with_norms=with_norms, rows=left if left > _INLINE_ROWS else None
-            )
-            end = min(count, begin + len(segment.ids))
-            self._stage_into(segment, begin, end)
+        for number, (begin, end) in enumerate(shares(count, dimension)):
+            vectors = self.vectors[begin:end]
+            if is_small(end - begin):
+                segment = Block.segment(dimension, with_norms=with_norms)
+                self._stage_into(segment, begin, end, vectors)
+            else:
+                segment = Block.segment_of(
+                    vectors if self.own_vectors else vectors.copy(),
+                    with_norms=with_norms,
+                    metadata=self.indexes[number] if number < len(self.indexes) else None,
+                )
+                self._stage_into(segment, begin, end, None)
             segment.publish()
             self._segments.append(segment)
-            begin = end
 
-    def _stage_into(self, block: Block, begin: int, end: int) -> None:
+    def _stage_into(self, block: Block, begin: int, end: int, vectors: NDArray[np.float32] | None) -> None:
         norms = None if self.norms is None else self.norms[begin:end]
         ids = None if self.row_ids is None else self.row_ids[begin:end]
-        # Only the last segment is indexed at once; what the others are not asked for need not be kept.
         fields = None
         if self.fields is not None and end == len(self.records):
             document_ids, metadatas = self.fields
-            fields = (document_ids[begin:end], metadatas[begin:end])
-        block.stage(
-            self.first_id + begin, self.records[begin:end], self.vectors[begin:end], norms, ids, fields
-        )
+            first = len(document_ids) - (end - begin)
+            fields = (document_ids[first:], metadatas[first:]) if first >= 0 else None
+        names, records = self.ids[begin:end], self.records[begin:end]
+        block.stage(self.first_id + begin, names, records, vectors, norms, ids, fields)
 
     def apply(self, state: LibraryState) -> None:
         """Change the state."""
         ids = state.chunk_ids
-        replaced = list(ids.get_all(self.ids).values())
+        replaced = [] if self.all_new else list(ids.get_all(self.ids).values())
         if replaced:
             state.kill(np.sort(np.array(replaced, dtype=np.int64)))
         if self.row_ids is None:
@@ -309,7 +320,8 @@ def _stamp(state: LibraryState, revision: int, time: str) -> None:
 
 def _with_records(head: Mapping[str, object], records: Sequence[bytes]) -> bytes:
     """Append ready-made JSON texts as the member ``records``."""
-    return orjson.dumps(head)[:-1] + b',"records":[' + b",".join(records) + b"]}"
+    joined = records.joined(b",") if isinstance(records, RecordRun) else b",".join(records)
+    return orjson.dumps(head)[:-1] + b',"records":[' + joined + b"]}"
 
 
 def decode(entry: JournalEntry) -> LibraryOperation:

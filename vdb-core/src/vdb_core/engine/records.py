@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast, final
 import numpy as np
 import orjson
 
+from vdb_core.engine.record_run import RecordRun
 from vdb_core.errors import SnapshotDamaged
 from vdb_core.persistence.json_rows import json_chunks
 
@@ -35,6 +36,7 @@ __all__ = [
     "RecordFile",
     "RecordSelection",
     "created_at_of",
+    "ending",
     "finish",
     "parse",
     "shown",
@@ -71,7 +73,12 @@ def start(chunk_id: str, document_id: str | None, text: str | None, metadata: Ma
 
 def finish(head: bytes, revision: int, created_at: bytes, updated_at: bytes) -> bytes:
     """Complete a record; times are the 27 characters of ``2026-11-22T07:49:58.123456Z``."""
-    return b'%b,"revision":%d,"created_at":"%b","updated_at":"%b"}' % (head, revision, created_at, updated_at)
+    return head + ending(revision, created_at, updated_at)
+
+
+def ending(revision: int, created_at: bytes, updated_at: bytes) -> bytes:
+    """Make the part of a record that is known when the write is committed."""
+    return b',"revision":%d,"created_at":"%b","updated_at":"%b"}' % (revision, created_at, updated_at)
 
 
 def created_at_of(record: bytes) -> bytes:
@@ -82,16 +89,6 @@ def created_at_of(record: bytes) -> bytes:
 def parse(record: bytes) -> ChunkRecord:
     """Parse a record."""
     return cast("ChunkRecord", orjson.loads(record))
-
-
-def id_of(record: bytes) -> str:
-    """Read the id, without parsing the rest where the record is written as :func:`start` does it."""
-    end = record.find(b'","document_id":')
-    if end > 0 and record.startswith(b'{"id":"'):
-        name = record[7:end]
-        if b"\\" not in name:
-            return name.decode()
-    return parse(record)["id"]
 
 
 def shown(record: bytes, *, text: bool, metadata: bool) -> bytes:
@@ -243,6 +240,11 @@ class RecordBuffer:
 
     def extend(self, records: Sequence[bytes]) -> None:
         """Add records. Readers of the rows before them may go on meanwhile."""
+        if isinstance(records, RecordRun):
+            more = (records.ends + len(self._text)).astype(np.uint64)
+            self._text += records.joined()
+            self._ends.frombytes(more.tobytes())
+            return
         ends = accumulate(map(len, records), initial=len(self._text))
         self._text += b"".join(records)
         self._ends.extend(islice(ends, 1, None))

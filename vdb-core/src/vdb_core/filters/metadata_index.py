@@ -11,7 +11,8 @@ Nested objects are flattened: ``{"a": {"b": 1}}`` is found under ``a`` (a whole 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from vdb_core.filters.tree import Filter
 
 __all__ = ["MetadataIndex"]
+
+_FEW: Final = 8
+"""Rows below which looking at them by columns does not pay."""
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 class MetadataIndex:
@@ -80,31 +85,29 @@ class MetadataIndex:
         """Add rows; see ``append``."""
         if self._packed_fields is not None:
             raise RuntimeError("a packed metadata index takes no more rows; append to a new one")
-        fields, documents = self._fields, self._documents
-        for row, (document_id, metadata) in enumerate(
-            zip(document_ids, metadatas, strict=True), start=self._rows
-        ):
-            if document_id is not None:
-                documents.append(document_id, row)
-            for key, value in metadata.items():
-                field = fields.get(key)
-                if field is None:
-                    field = fields[key] = OpenField()
-                kind = type(value)
-                # The two common kinds are written out: this loop is much of what a write costs.
-                if kind is str:
-                    field.scalars.texts.append_value(cast("str", value), row)
-                elif kind is int:
-                    field.scalars.integers.append(cast("int", value))
-                    field.scalars.integer_slots.append(row)
-                else:
+        rows = range(self._rows, self._rows + len(metadatas))
+        if len(document_ids) != len(rows) or document_ids.count(None) < len(rows):
+            for row, document_id in zip(rows, document_ids, strict=True):
+                if document_id is not None:
+                    self._documents.append(document_id, row)
+        columns = _columns(metadatas)
+        if columns is None:
+            for row, metadata in zip(rows, metadatas, strict=True):
+                for key, value in metadata.items():
                     self._append_value(key, value, row)
-            self._rows = row + 1
+        else:
+            for key, values in columns.items():
+                self._field(key).scalars.extend(values, rows)
+        self._rows = rows.stop
 
-    def _append_value(self, path: str, value: object, row: int) -> None:
+    def _field(self, path: str) -> OpenField:
         field = self._fields.get(path)
         if field is None:
             field = self._fields[path] = OpenField()
+        return field
+
+    def _append_value(self, path: str, value: object, row: int) -> None:
+        field = self._field(path)
         if isinstance(value, Mapping):
             field.append_whole(value, row)
             for key, item in cast("Mapping[str, object]", value).items():
@@ -220,3 +223,22 @@ class MetadataIndex:
             documents=documents,
             all_ids=all_ids,
         ).evaluate(flt.tree)
+
+
+def _columns(metadatas: Sequence[Mapping[str, object]]) -> dict[str, list[object]] | None:
+    """The values of each key, row by row, where all rows have the same keys and no value has parts; none elsewhere.
+
+    So it is with most uploads, and a column costs a fraction of what its values cost one by one.
+    """
+    if len(metadatas) < _FEW or set(map(len, metadatas)) != {len(metadatas[0])}:
+        return None
+    columns: dict[str, list[object]] = {}
+    for key in metadatas[0]:
+        try:
+            values = list(map(itemgetter(key), metadatas))
+        except KeyError:
+            return None
+        if not _SCALARS.issuperset(map(type, values)):
+            return None
+        columns[key] = values
+    return columns

@@ -13,7 +13,7 @@ lists, kept apart because ``$contains`` tells a member of a list from a string.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from vdb_core.filters.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,15 +70,26 @@ class OpenTexts:
     def append_value(self, text: str, row: int) -> None:
         """Add a text that may be a datetime."""
         code = self.known.get(text)
-        if code is None:
-            code = self.known[text] = len(self.known)
-            instant = parse_instant(text)
-            if instant is not None:
-                self.instant_codes.append(code)
-                self.instant_micros.append(instant[0])
-                self.instant_nanos.append(instant[1])
-        self.codes.append(code)
+        self.codes.append(self._know(text) if code is None else code)
         self.slots.append(row)
+
+    def extend_values(self, texts: Sequence[str], rows: range) -> None:
+        """Add a text to each of some rows that follow each other."""
+        known = self.known
+        for text in dict.fromkeys(texts):
+            if text not in known:
+                self._know(text)
+        self.codes.extend(map(known.__getitem__, texts))
+        self.slots.extend(rows)
+
+    def _know(self, text: str) -> int:
+        code = self.known[text] = len(self.known)
+        instant = parse_instant(text)
+        if instant is not None:
+            self.instant_codes.append(code)
+            self.instant_micros.append(instant[0])
+            self.instant_nanos.append(instant[1])
+        return code
 
     def equal(self, text: str, into: Gather) -> None:
         """Gather the rows that have a text."""
@@ -173,6 +184,18 @@ class OpenColumns:
             else:
                 self.floats.append(number)
                 self.float_slots.append(row)
+
+    def extend(self, values: Sequence[object], rows: range) -> None:
+        """Add a scalar to each of some rows that follow each other; as ``append`` of each, and quicker."""
+        kinds = set(map(type, values))
+        if kinds == {str}:
+            self.texts.extend_values(cast("Sequence[str]", values), rows)
+        elif kinds == {int}:
+            self.integers.extend(cast("Sequence[int]", values))
+            self.integer_slots.extend(rows)
+        else:
+            for row, value in zip(rows, values, strict=True):
+                self.append(value, row)
 
     def equal(self, value: Scalar, into: Gather) -> None:
         """Gather the rows that have a value equal to this one."""

@@ -20,7 +20,7 @@ from vdb_core.domain import (
 from vdb_core.engine.committer import Plan
 from vdb_core.engine.documents import document_record
 from vdb_core.engine.operations import PutDocuments, Remove, Upsert
-from vdb_core.engine.records import created_at_of, finish, parse, start
+from vdb_core.engine.records import created_at_of, ending, finish, parse, start
 from vdb_core.engine.state import embedding_of
 from vdb_core.errors import (
     AlreadyExists,
@@ -445,7 +445,7 @@ def plan_upsert(
     Args:
         overlay: the library, as the write sees it.
         rows: what is stored.
-        old: the records of those of the rows that are there already, by chunk id.
+        old: the records of those of the rows that are there already, by chunk id; of every one.
         create_documents: make documents that are named and not there.
     """
     info: LibraryInfo = overlay.info
@@ -469,10 +469,13 @@ def plan_upsert(
         ]
         operations.append(PutDocuments(revision=revision, time=now, ids=missing, records=records))
     stamp = now.encode()
-    finished: list[bytes] = []
-    for chunk_id, head in zip(rows.ids, rows.heads, strict=True):
-        before = old.get(chunk_id)
-        finished.append(finish(head, revision, stamp if before is None else created_at_of(before), stamp))
+    finished: Sequence[bytes] = rows.heads.ending(ending(revision, stamp, stamp))
+    if old:
+        created = (old.get(one) for one in rows.ids)
+        finished = [
+            finish(head, revision, stamp if before is None else created_at_of(before), stamp)
+            for head, before in zip(rows.heads, created, strict=True)
+        ]
     operations.append(
         Upsert(
             revision=revision,
@@ -482,7 +485,10 @@ def plan_upsert(
             records=finished,
             vectors=rows.vectors,
             norms=rows.norms,
-            fields=(rows.document_ids, rows.metadatas),
+            indexes=rows.indexes,
+            fields=rows.fields,
+            all_new=not old,
+            own_vectors=rows.own_vectors,
         )
     )
     return operations

@@ -14,6 +14,8 @@ from vdb_core.domain import (
     plain_row,
     to_matrix,
 )
+from vdb_core.engine.record_run import RecordRun
+from vdb_core.engine.segments import index_rows
 from vdb_core.errors import Fault, ValidationFailed
 from vdb_core.services.checks import raise_faults, text_fault
 from vdb_core.services.given_rows import CHUNK_FIELDS, GivenRows
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vdb_core.engine.embedders import Embedded
+    from vdb_core.engine.segments import Fields
+    from vdb_core.filters import MetadataIndex
     from vdb_core.indexes import Metric
     from vdb_core.services.settings import Limits
     from vdb_core.services.texts import Embed
@@ -51,12 +55,17 @@ class Rows:
 
     ids: list[str]
     document_ids: list[str | None]
-    metadatas: list[Mapping[str, object]]
-    heads: list[bytes]
+    heads: RecordRun
     """The part of each record that is known before the commit."""
+    indexes: list[MetadataIndex]
+    """Of the metadata of the segments that the rows get for themselves."""
+    fields: Fields
+    """Of the rows behind those."""
     vectors: NDArray[np.float32]
     norms: NDArray[np.float64] | None
     pointers: Callable[[int], str]
+    own_vectors: bool = True
+    """Nobody else has the vectors; false where they may lie in the memory of who gave them."""
     embedder: str | None = None
     """What made some of the vectors of their texts; none where all of them were given."""
     warnings: list[str] = field(default_factory=list)
@@ -64,7 +73,7 @@ class Rows:
     @property
     def nbytes(self) -> int:
         """Bytes that the rows carry."""
-        return self.vectors.nbytes + sum(map(len, self.heads))
+        return self.vectors.nbytes + self.heads.nbytes
 
 
 def stored_form(
@@ -130,15 +139,19 @@ def prepare_rows(
         faults.extend(check_matrix(matrix, dimension=dimension, metric=metric, pointers=vector_at))
     if faults or matrix is None:
         raise ValidationFailed.of(faults)
+    indexes, fields = index_rows(matrix.shape[1], given.document_ids, given.metadatas)
+    heads = RecordRun.of(given.heads())
     unit, norms = stored_form(np.asarray(matrix, dtype=np.float32), metric)
     return Rows(
         ids=ids,
         document_ids=given.document_ids,
-        metadatas=given.metadatas,
-        heads=given.heads(),
+        heads=heads,
+        indexes=indexes,
+        fields=fields,
         vectors=unit,
         norms=norms,
         pointers=at,
+        own_vectors=vectors is None or not np.may_share_memory(unit, vectors),
         embedder=None if embedded is None else embedded.name,
         warnings=warnings,
     )
