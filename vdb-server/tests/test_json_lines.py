@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -92,8 +93,15 @@ def test_many_lines_are_what_each_of_them_is(lines: list[bytes], at_once: int) -
 
 
 def test_plain_lines_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "parse_object", None)
+    texts: list[bytes] = []
+
+    def counted(text: bytes) -> object:
+        texts.append(text)
+        return orjson.loads(text)
+
+    monkeypatch.setattr(ingest, "loads", counted)
     data = b"\n".join(b'{"id":"%d","metadata":{"n":%d}}' % (n, n) for n in range(1_000)) + b"\n"
     assert [row["id"] for row in json_lines(data, "/chunks", max_depth=DEPTH)] == [
         str(n) for n in range(1_000)
     ]
+    assert len(texts) == 4

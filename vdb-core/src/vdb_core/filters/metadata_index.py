@@ -92,13 +92,28 @@ class MetadataIndex:
                     self._documents.append(document_id, row)
         columns = _columns(metadatas)
         if columns is None:
-            for row, metadata in zip(rows, metadatas, strict=True):
-                for key, value in metadata.items():
-                    self._append_value(key, value, row)
+            self._extend_by_rows(metadatas, rows)
         else:
             for key, values in columns.items():
                 self._field(key).scalars.extend(values, rows)
         self._rows = rows.stop
+
+    def _extend_by_rows(self, metadatas: Sequence[Mapping[str, object]], rows: range) -> None:
+        fields = self._fields
+        for row, metadata in zip(rows, metadatas, strict=True):
+            for key, value in metadata.items():
+                field = fields.get(key)
+                if field is None:
+                    field = fields[key] = OpenField()
+                kind = type(value)
+                # The two common kinds are written out: where rows differ, this loop is much of what a write costs.
+                if kind is str:
+                    field.scalars.texts.append_value(value, row)  # pyright: ignore[reportArgumentType]
+                elif kind is int:
+                    field.scalars.integers.append(value)  # pyright: ignore[reportArgumentType]
+                    field.scalars.integer_slots.append(row)
+                else:
+                    self._append_value(key, value, row)
 
     def _field(self, path: str) -> OpenField:
         field = self._fields.get(path)
