@@ -28,8 +28,13 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def vdb(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    return python("-W", "error", "-m", "vdb_server", *arguments, **more)
+
+
+def python(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, as ``vdb`` runs."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "vdb_server", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
-from command_kit import environment
+from command_kit import python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +30,6 @@ main()
 
 
 def test_garbage_is_looked_for_once_the_server_serves(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "data")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(),
-        check=False,
-    )
+    done = python("-c", PROGRAM, tmp_path / "data")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["opening False", "serving True True"]

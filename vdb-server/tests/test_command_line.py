@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 import textwrap
 import time
 import urllib.error
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_kit import environment, serving, vdb
+from command_kit import python, serving, vdb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,14 +53,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
         f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
     )
     for flag in ("--help", "--version"):
-        done = subprocess.run(
-            [sys.executable, "-c", program, flag],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            env=environment(),
-            check=False,
-        )
+        done = python("-c", program, flag)
         assert done.returncode == 0, done.stderr
         assert "HEAVY []" in done.stdout
 

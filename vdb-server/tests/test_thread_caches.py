@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from command_kit import environment, serving
+from command_kit import python, serving
 
 OWN = "glibc.malloc.tcache_count=1"
 
@@ -39,14 +37,7 @@ def test_a_program_that_calls_the_command_is_not_started_again(tmp_path: Path) -
         "sys.argv = ['vdb', 'serve', '--help']\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env={**environment(), "GLIBC_TUNABLES": ""},
-        check=False,
-    )
+    done = python(program, GLIBC_TUNABLES="")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("begun") == 1
     assert "Serve the REST API" in done.stdout
