@@ -184,7 +184,7 @@ def drawing() -> str:
         _box(250, 796, 420, 36),
         _text(262, 819, "<library>/<generation>/*.npy, *.json, index/; manifest.json", "small"),
         _box(690, 796, 230, 36),
-        _text(702, 819, "_journal.sqlite3 and its log", "small"),
+        _text(702, 819, "_journal.sqlite3, _journal_entries/", "small"),
         _arrow("465,718 465,794"),
         _arrow("650,718 650,760 800,760 800,794", "write"),
         "</svg>",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vdb_core.persistence.sqlite_journal import SqliteJournal
 from vdb_core.services import EngineSettings, open_services
 
 ROWS = 300
@@ -36,6 +37,8 @@ def row(number: int) -> dict[str, object]:
 def make(folder: Path) -> None:
     """Write the directory: a cosine library under ``ivf_flat`` with writes after its snapshot, and one under l2."""
     shutil.rmtree(folder, ignore_errors=True)
+    # So that the journal has entries of either kind.
+    SqliteJournal.__init__.__kwdefaults__["file_bytes"] = 1000
     matrix = vectors()
     with open_services(EngineSettings(data_dir=folder)) as services:
         libraries = services.libraries

@@ -30,6 +30,8 @@ SLICE = 60
 if sys.platform == "linux":  # The pool's processes carry the shim, which is LD_PRELOAD's.
     from crash_kit.journal_places import JOURNAL, LOG, places
 
+    from vdb_core.persistence.journal_files import ENTRIES
+
     @pytest.fixture(scope="module")
     def pool() -> Iterator[tuple[Forks, Path, dict[str, Any]]]:
         with scratch() as base, Forks(warm=["crash_kit.damage"]) as forks:
@@ -63,7 +65,9 @@ if sys.platform == "linux":  # The pool's processes carry the shim, which is LD_
 
         def jobs() -> Iterator[dict[str, Any]]:
             part = 0
-            for file in (JOURNAL, LOG):
+            own = sorted(path.name for path in (base / kind / ENTRIES).iterdir())
+            assert own
+            for file in (JOURNAL, LOG, *(f"{ENTRIES}/{name}" for name in own)):
                 path = base / kind / file
                 data = path.read_bytes() if path.exists() else b""
                 for how, step in (("flip", STEP), ("cut", STEP * 16), ("zeros", 512)):

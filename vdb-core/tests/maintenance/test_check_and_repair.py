@@ -17,12 +17,14 @@ from vdb_core.errors import DataDirectoryLocked, StorageFailed, VdbError
 from vdb_core.maintenance import check_directory, plan_repair
 from vdb_core.persistence import lock_directory
 from vdb_core.persistence.durable import Disk
+from vdb_core.persistence.journal_files import ENTRIES, entry_file, entry_files
 from vdb_core.persistence.manifest import Manifest, decode, encode
+from vdb_core.persistence.sqlite_journal import SqliteJournal
 from vdb_core.plugins import PluginManager
 from vdb_core.services import EngineSettings, open_services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 JOURNAL = "_journal.sqlite3"
@@ -48,8 +50,8 @@ def snapshot(services: Any, library: str) -> None:
     assert job.state == "succeeded"
 
 
-@pytest.fixture(scope="module")
-def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["rows", "files"])
+def crashed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A directory as a crash leaves it: the journal's log not in its file yet, libraries from different sources.
 
     ::
@@ -57,7 +59,19 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kept     generations 2 and 3 at revisions 3 and 4, and entries of revisions 4, 5 and 6
         journal  entries alone, revisions 1 to 4
         single   generation 1 at revision 2, and the entries from the beginning
+
+    Once with the entries as rows of the journal, once with those that hold chunks as files beside it.
     """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "files":
+            defaults = SqliteJournal.__init__.__kwdefaults__
+            patch.setitem(defaults, "file_bytes", 400)  # type: ignore[arg-type]
+        made = make_crashed(tmp_path_factory)
+        assert len([*entry_files(made / JOURNAL)]) == (7 if request.param == "files" else 0)
+        yield made
+
+
+def make_crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     live, copy = tmp_path_factory.mktemp("live") / "data", tmp_path_factory.mktemp("crashed") / "data"
     with engine(live) as services:
         for name in ("kept", "journal", "single"):
@@ -163,6 +177,8 @@ def test_what_is_harmless_is_named(data: Path) -> None:
     (data / "kept" / "3" / "extra.bin").write_bytes(b"x")
     (data / "kept" / "_deleted-1").mkdir()
     (data / "kept" / "manifest.json.tmp").write_bytes(b"{")
+    (data / ENTRIES).mkdir(exist_ok=True)
+    (data / ENTRIES / "999.bin").write_bytes(b"x")
     aside = data / "_quarantine" / "kept-1-then"
     aside.mkdir(parents=True)
     (aside / "reason.txt").write_text("a flipped bit")
@@ -174,6 +190,7 @@ def test_what_is_harmless_is_named(data: Path) -> None:
         "kept/3/extra.bin",
         "kept/_deleted-1",
         "kept/manifest.json.tmp",
+        f"{ENTRIES}/999.bin",
         "_quarantine/kept-1-then",
     }
     assert found.quarantine == [{"name": "kept-1-then", "reason": "a flipped bit"}]
@@ -182,6 +199,7 @@ def test_what_is_harmless_is_named(data: Path) -> None:
             "_deleted-old-1",
             "kept/_deleted-1",
             "kept/manifest.json.tmp",
+            f"{ENTRIES}/999.bin",
         }
         assert repair.apply().worst == "note"
     assert (data / "notes.txt").read_text() == "mine"
@@ -237,6 +255,9 @@ def positions(data_dir: Path, library: str) -> list[int]:
 def alter(library: str, which: int) -> Callable[[Path], None]:
     def make(data_dir: Path) -> None:
         at = positions(data_dir, library)[which]
+        if (file := entry_file(data_dir / JOURNAL, at)).exists():
+            flip(file, 20)
+            return
         edit(data_dir, f"UPDATE entries SET operation = operation || x'20' WHERE position = {at}")
 
     return make
@@ -245,6 +266,19 @@ def alter(library: str, which: int) -> Callable[[Path], None]:
 def drop(library: str, which: int) -> Callable[[Path], None]:
     def make(data_dir: Path) -> None:
         edit(data_dir, f"DELETE FROM entries WHERE position = {positions(data_dir, library)[which]}")
+
+    return make
+
+
+def lose(library: str, which: int) -> Callable[[Path], None]:
+    """Lose an entry's own file, or what there is of it elsewhere."""
+
+    def make(data_dir: Path) -> None:
+        file = entry_file(data_dir / JOURNAL, positions(data_dir, library)[which])
+        if file.exists():
+            file.unlink()
+        else:
+            drop(library, which)(data_dir)
 
     return make
 
@@ -311,6 +345,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, Revisions, str | None]] 
     "an entry in between": (alter("journal", 2), "error", {**WHOLE, "journal": 2}, "after position"),
     "a lost entry": (drop("journal", 1), "error", {**WHOLE, "journal": 1}, "after position"),
     "a lost last entry": (drop("journal", -1), "error", {**WHOLE, "journal": 3}, "after position"),
+    "a lost file of an entry": (lose("journal", 2), "error", {**WHOLE, "journal": 2}, "after position"),
     "an entry that the newest generation has": (alter("kept", 0), "warning", WHOLE, None),
     "the first bytes of the journal": (
         both(

@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from vdb_core.persistence.sqlite_journal import SqliteJournal
 
@@ -26,7 +27,7 @@ from vdb_core.persistence.sqlite_journal import SqliteJournal
 
 seed = int(sys.argv[2])
 numbers = random.Random(seed)
-journal = SqliteJournal(Path(sys.argv[1]), part_bytes=100_000)
+journal = SqliteJournal(Path(sys.argv[1]), part_bytes=50_000, file_bytes=70_000)
 threading.Thread(
     target=lambda: [journal.trim("trimmed", journal.position - 5) for _ in iter(int, 1)], daemon=True
 ).start()
@@ -57,7 +58,7 @@ from vdb_core.persistence import JournalEntry
 from vdb_core.persistence.sqlite_journal import SqliteJournal
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-journal = SqliteJournal(Path(sys.argv[1]))
+journal = SqliteJournal(Path(sys.argv[1]), file_bytes=int(sys.argv[2]))
 small = [JournalEntry(library_id="a", operation=b"small")]
 large = [JournalEntry(library_id="a", operation=b"large", vectors=np.zeros((1000, 384), dtype=np.float32))]
 journal.append(small)
@@ -140,12 +141,23 @@ def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
 
 if sys.platform != "win32":  # Windows has no limits on the size of files.
 
-    def test_a_write_that_the_system_refuses_is_the_last_until_a_restart(tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("file_bytes", "answers"),
+        [
+            # To SQLite it is a write that failed, half way through a commit.
+            (1 << 30, ["write_uncertain", "storage_read_only", "storage_read_only"]),
+            # A file of its own comes before the commit: what the system does not take was never begun.
+            (500_000, ["storage_failed"] * 3),
+        ],
+    )
+    def test_a_file_that_may_not_grow_takes_nothing(
+        tmp_path: Path, file_bytes: int, answers: list[str]
+    ) -> None:
         for number in range(3):
-            with start(LIMITED, tmp_path) as process:
+            with start(LIMITED, tmp_path, file_bytes) as process:
                 output, _ = process.communicate(timeout=60)
                 assert process.returncode == 0
-            assert output.split() == ["write_uncertain", "storage_read_only", "storage_read_only"]
+            assert output.split() == answers
             with closing(SqliteJournal(tmp_path)) as journal:
                 operations = [item.operation for _, item in journal.replay("a", 0)]
                 assert operations == [b"small"] * (number + 1)

@@ -170,7 +170,7 @@ def test_a_failed_checkpoint_ends_all_writing_and_says_so(tmp_path: Path) -> Non
 def test_the_log_is_copied_into_the_file_beside_the_appends(tmp_path: Path) -> None:
     import time
 
-    journal = SqliteJournal(tmp_path)
+    journal = SqliteJournal(tmp_path, file_bytes=1 << 30)
     assert journal._connection is not None
     assert pragma(journal._connection, "wal_autocheckpoint") == 0
     failing = spoil(journal, "never", 0)

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from vdb_core.errors import EngineClosed, FormatUnsupported, StorageFailed, StorageFull
 from vdb_core.persistence import Journal, JournalEntry
+from vdb_core.persistence.journal_files import entry_files
 from vdb_core.persistence.sqlite_file import pragma
 from vdb_core.persistence.sqlite_journal import SqliteJournal
 
@@ -93,11 +94,11 @@ class JournalMachine(RuleBasedStateMachine):
 
     directory: Path
 
-    @initialize(part_bytes=st.sampled_from([1, 7, 4 << 20]))
-    def start(self, part_bytes: int) -> None:
+    @initialize(part_bytes=st.sampled_from([1, 7, 4 << 20]), file_bytes=st.sampled_from([0, 20, 1 << 20]))
+    def start(self, part_bytes: int, file_bytes: int) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
-        self.part_bytes = part_bytes
-        self.journal = SqliteJournal(self.directory, part_bytes=part_bytes)
+        self.part_bytes, self.file_bytes = part_bytes, file_bytes
+        self.journal = SqliteJournal(self.directory, part_bytes=part_bytes, file_bytes=file_bytes)
         self.position = 0
         self.entries: dict[str, list[Plain]] = {"a": [], "b": [], "c": []}
 
@@ -137,7 +138,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.journal.close()
-        self.journal = SqliteJournal(self.directory, part_bytes=self.part_bytes)
+        self.journal = SqliteJournal(self.directory, part_bytes=self.part_bytes, file_bytes=self.file_bytes)
 
     @rule(library_id=st.sampled_from("abc"), after=st.integers(0, 30))
     def replay_from_the_middle(self, library_id: str, after: int) -> None:
@@ -150,6 +151,13 @@ class JournalMachine(RuleBasedStateMachine):
             assert replayed(self.journal, library_id) == expected
         assert self.journal.libraries() == tuple(sorted(key for key, items in self.entries.items() if items))
         assert self.journal.position == self.position
+        large = [
+            position
+            for items in self.entries.values()
+            for position, operation, vectors in items
+            if len(operation) + (0 if vectors is None else len(vectors[1])) >= self.file_bytes
+        ]
+        assert sorted(position for position, _ in entry_files(self.journal.path)) == sorted(large)
 
     def teardown(self) -> None:
         self.journal.close()
@@ -255,7 +263,7 @@ def test_a_trim_cut_short_is_complete_to_readers_and_finished_by_the_next(
     with closing(SqliteJournal(tmp_path, part_bytes=10)) as journal:
         journal.append([entry("a", "x" * 100) for _ in range(10)])
         with monkeypatch.context() as patch:
-            patch.setattr(journal, "_remove_slice", lambda *_: False)
+            patch.setattr(journal, "_delete_slice", lambda *_: None)
             journal.trim("a", 7)
     with closing(SqliteJournal(tmp_path, part_bytes=10)) as journal:
         assert [position for position, *_ in replayed(journal, "a")] == [8, 9, 10]
@@ -275,10 +283,10 @@ def test_a_full_disk_takes_nothing_and_works_again_when_there_is_room(journal: S
     pragma(connection, f"max_page_count={pages + 2}")
     for _ in range(3):
         with pytest.raises(StorageFull, match=r"_journal\.sqlite3.*Free some space"):
-            journal.append([entry("a", "small"), entry("a", "large", 1000, 384)])
+            journal.append([entry("a", "small"), entry("a", "large", 300, 384)])
         assert replayed(journal, "a") == [plain(1, kept[0])]
     pragma(connection, "max_page_count=1000000")
-    assert journal.append([entry("a", "large", 1000, 384)]) == 2
+    assert journal.append([entry("a", "large", 300, 384)]) == 2
     assert len(replayed(journal, "a")) == 2
 
 
@@ -377,7 +385,7 @@ def test_a_newer_format_is_refused_by_number(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 9")
     before = path.read_bytes()
-    with pytest.raises(FormatUnsupported, match="version 9; this vdb reads versions 1 to 1"):
+    with pytest.raises(FormatUnsupported, match="version 9; this vdb reads versions 1 to 2"):
         SqliteJournal(tmp_path)
     assert path.read_bytes() == before
 

@@ -27,6 +27,7 @@ from crash_kit.worker import in_fork
 from crash_kit.workload import finish, open_engine, submit
 from crash_kit.world import DamagedError, World, differences, dump
 from vdb_core.errors import VdbError
+from vdb_core.persistence.journal_files import ENTRIES
 from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 from vdb_core.persistence.sqlite_journal import SqliteJournal
 
@@ -51,6 +52,11 @@ _STEPS: Final[list[dict[str, Any]]] = [
     {"do": "snapshot"},
     {"do": "upsert", "rows": [{"id": "c6", "embedding": [3.0, 1.0, 9.0], "metadata": {"n": 6}}]},
     {"do": "delete_chunk", "id": "c1"},
+    # Large enough to get a file of its own.
+    {
+        "do": "upsert",
+        "rows": [{"id": f"d{n}", "embedding": [0.1, n, 3.0], "text": "long " * 20} for n in range(6)],
+    },
     {"do": "upsert", "rows": [{"id": "c7", "embedding": [0.5, 1.0, 9.0], "text": "last"}]},
 ]
 
@@ -150,7 +156,7 @@ def _entries(root: Path) -> list[Any]:
 
 
 def _journal_of(tree: dict[str, Any]) -> dict[str, bytes | None]:
-    return {path: data for path, data in tree.items() if path in {JOURNAL, LOG}}
+    return {path: data for path, data in tree.items() if path in {JOURNAL, LOG} or path.startswith(ENTRIES)}
 
 
 def journal(base: str, kind: str, file: str, how: str, places: list[int], part: int) -> dict[str, Any]:

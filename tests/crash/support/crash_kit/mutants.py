@@ -56,6 +56,7 @@ _MANIFEST = "persistence/manifest.py"
 _FILE = "persistence/sqlite_file.py"
 _GUARD = "persistence/sqlite_guard.py"
 _JOURNAL = "persistence/sqlite_journal.py"
+_FILES = "persistence/journal_files.py"
 _ROWS = "persistence/journal_rows.py"
 _STORAGE = "engine/storage.py"
 _OPENING = "engine/opening.py"
@@ -143,6 +144,21 @@ MUTANTS: tuple[Mutant, ...] = (
         (_JOURNAL, '"FULL" if fsync else "NORMAL"', '"NORMAL"'),
     ),
     _mutant(
+        "no fsync of an entry's own file",
+        "power long",
+        (_FILES, "            self._disk.sync_file(file)\n", ""),
+    ),
+    _mutant(
+        "no fsync of the directory of entries' files",
+        "power long",
+        (_FILES, "                self._disk.sync_directory(self._directory)\n", ""),
+    ),
+    _mutant(
+        "no fsync of the name of that directory",
+        "power birth, power long",
+        (_FILES, "            self._disk.sync_directory(self._directory.parent)\n", ""),
+    ),
+    _mutant(
         "no fsync of the directory of the journal's log",
         "flush",
         (_FILE, "                Disk().sync_directory(path.parent)\n", "                pass\n"),
@@ -178,6 +194,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     _mutant(
+        "an entry's row is committed before its file is written",
+        "power long",
+        (_JOURNAL, "            self._files.write(filed)\n", ""),
+        (
+            _JOURNAL,
+            "                self._commit(connection)\n            except BaseException as error:\n                self._undo(connection, error)\n                if not",
+            "                self._commit(connection)\n                self._files.write(filed)\n            except BaseException as error:\n                self._undo(connection, error)\n                if not",
+        ),
+    ),
+    _mutant(
         "published before the journal has it",
         "sweep",
         (
@@ -200,8 +226,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "sweep",
         (
             _JOURNAL,
-            "                position = insert(connection, batch, part_bytes=self._part_bytes)\n                self._commit(connection)\n            except BaseException as error:\n                self._undo(connection, error)\n                raise\n",
-            "                position = insert(connection, batch, part_bytes=self._part_bytes)\n                self._commit(connection)\n            except BaseException as error:\n                self._undo(connection, error)\n                position = last_position(connection) + len(batch)\n",
+            "                    self._files.drop(filed)\n                raise\n",
+            "                    self._files.drop(filed)\n",
         ),
     ),
     # ---- checksums

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crash_kit.worker import PLUGINS
 from vdb_core.errors import StorageFailed
+from vdb_core.persistence.sqlite_journal import SqliteJournal
 from vdb_core.services import EngineSettings, Services, open_services
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["AFTER", "PREPARE", "STORIES", "Step", "finish", "open_engine", "step
 
 Step = dict[str, Any]
 _WAIT = 30.0
+_FILE_BYTES = 700
 
 
 def _rows(numbers: range, dimension: int, *, scale: float = 1.0, **more: Any) -> list[dict[str, Any]]:
@@ -135,8 +137,14 @@ def steps_of(story: str) -> list[Step]:
     return [*steps, *AFTER]
 
 
+def small_files() -> None:
+    """Let the journal give an entry of some rows a file of its own, as it does with large ones."""
+    cast("dict[str, int]", SqliteJournal.__init__.__kwdefaults__)["file_bytes"] = _FILE_BYTES
+
+
 def open_engine(root: Path) -> Services:
-    """Open an engine with the plugins of this process."""
+    """Open an engine with the plugins of this process; about half of its journal's entries get files of their own."""
+    small_files()
     settings = EngineSettings(data_dir=root, build_threads=1, search_threads=1)
     return open_services(settings, plugins=PLUGINS)
 

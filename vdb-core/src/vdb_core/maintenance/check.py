@@ -23,6 +23,8 @@ from vdb_core.maintenance.reading import JOURNAL, ReadJournal, ReadStore, journa
 from vdb_core.maintenance.report import CheckReport, LibraryReport
 from vdb_core.persistence.directory_lock import lock_for_reading
 from vdb_core.persistence.durable import told
+from vdb_core.persistence.journal_files import ENTRIES, entry_files
+from vdb_core.persistence.journal_rows import filed_positions
 from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 from vdb_core.plugins import PluginManager
 
@@ -43,6 +45,7 @@ _LEFTOVERS: Final = (
     f"{JOURNAL}.probe",
     f"{JOURNAL}.repaired.tmp",
 )
+_LEFT: Final = "left by an interrupted write or deletion; the next one removes it"
 _QUARANTINE: Final = "_quarantine"
 _MAX_REASON: Final = 4096
 
@@ -106,12 +109,12 @@ def _look_around(data_dir: Path, result: CheckReport) -> None:
     with told(f"list {data_dir}"):
         found = sorted(data_dir.iterdir())
     for path in found:
-        if path.name in {"_lock", JOURNAL, f"{JOURNAL}-wal"}:
+        if path.name in {"_lock", JOURNAL, f"{JOURNAL}-wal", ENTRIES}:
             continue
         if path.name == _QUARANTINE and path.is_dir():
             _look_into_quarantine(path, result)
         elif path.name.startswith("_deleted-") or path.name in _LEFTOVERS:
-            result.add("note", path.name, "left by an interrupted write or deletion; the next one removes it")
+            result.add("note", path.name, _LEFT)
         elif path.is_symlink():
             result.add("note", path.name, "a symbolic link, which is not followed")
         elif not (path.is_dir() and _LIBRARY_ID.fullmatch(path.name)):
@@ -136,7 +139,8 @@ def _open_journal(data_dir: Path, result: CheckReport, opened: ExitStack) -> Rea
     path = data_dir / JOURNAL
     log = data_dir / f"{JOURNAL}-wal"
     result.journal.log_bytes = log.stat().st_size if log.exists() else 0
-    if not path.exists() and not log.exists():
+    filed = dict(entry_files(path))
+    if not (path.exists() or log.exists() or filed):
         return None
     result.journal.exists = True
     if result.journal.log_bytes:
@@ -145,12 +149,14 @@ def _open_journal(data_dir: Path, result: CheckReport, opened: ExitStack) -> Rea
         if unseen is not None:
             result.add("warning", log.name, unseen)
     result.journal.bytes = path.stat().st_size if path.exists() else 0
+    result.journal.file_bytes = sum(file.stat().st_size for file in filed.values())
     try:
         connection = opened.enter_context(journal_connection(data_dir))
         problems = _integrity(connection)
         journal = ReadJournal(connection, path)
         result.journal.position = journal.position
         ((result.journal.entries,),) = connection.execute("SELECT count(*) FROM entries").fetchall()
+        unnamed = filed.keys() - filed_positions(connection)
     except (FormatUnsupported, StorageFailed) as error:
         result.journal.problem = str(error)
     except (sqlite3.Error, ValueError) as error:
@@ -158,6 +164,8 @@ def _open_journal(data_dir: Path, result: CheckReport, opened: ExitStack) -> Rea
     else:
         for problem in problems:
             result.add("error", JOURNAL, f"SQLite reports: {problem}")
+        for position in sorted(unnamed):
+            result.add("note", f"{ENTRIES}/{filed[position].name}", _LEFT)
         return journal
     result.add("error", JOURNAL, result.journal.problem)
     return None

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from vdb_core.errors import StorageFailed
 from vdb_core.persistence.durable import told
+from vdb_core.persistence.journal_files import ENTRIES
 from vdb_core.persistence.journal_rows import check, last_position, read_slice
-from vdb_core.persistence.sqlite_file import check_format, damaged, sqlite_told
+from vdb_core.persistence.sqlite_file import check_format, damaged, read_as_current, sqlite_told
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ def journal_connection(data_dir: Path) -> Generator[sqlite3.Connection]:
     with told(f"read the journal {path}"):
         hot = log.exists() and log.stat().st_size > 0
         if not path.exists():
-            raise damaged(path, f"it is missing, while {log.name} is there with what came last")
+            raise damaged(path, f"it is missing, while {log.name} or {ENTRIES} is there with what came last")
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise damaged(path, "it does not begin as an SQLite file does")
@@ -70,8 +71,10 @@ class ReadJournal:
     """A journal over such a connection. What would change it is not done."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        """Check that it is a journal of a format that is known here."""
+        """Check that it is a journal of a format that is known here; beside ``path`` lie the files of its entries."""
         check_format(connection, path)
+        with sqlite_told(path, "read the journal"):
+            read_as_current(connection)
         self._connection = connection
         self._path = path
 

@@ -32,6 +32,8 @@ from vdb_core.maintenance.reading import JOURNAL, ReadJournal, ReadStore, journa
 from vdb_core.maintenance.salvage import Salvaged, salvage
 from vdb_core.persistence import lock_directory
 from vdb_core.persistence.durable import Disk, told
+from vdb_core.persistence.journal_files import ENTRIES, EntryFiles, entry_files
+from vdb_core.persistence.journal_rows import filed_positions
 from vdb_core.persistence.manifest import Manifest, encode
 from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 from vdb_core.plugins import PluginManager
@@ -207,19 +209,33 @@ class _Planner:
             if old.exists():
                 shutil.copyfile(old, aside / old.name)
                 self._disk.sync_path(aside / old.name)
+        self._keep_entry_files(aside)
         self._disk.sync_directory(aside)
         mark = aside / _MARK
         mark.write_bytes(b"")
         self._disk.sync_directory(aside)
         self._exchange(mark)
 
+    def _keep_entry_files(self, aside: Path) -> None:
+        """Give the entries' files second names: those that the new journal does not name lose their first."""
+        found = [path for _, path in entry_files(self._data_dir / JOURNAL)]
+        if found:
+            (aside / ENTRIES).mkdir()
+            for path in found:
+                self._disk.link(path, aside / ENTRIES / path.name)
+            self._disk.sync_directory(aside / ENTRIES)
+
     def _exchange(self, mark: Path) -> None:
         # A log that outlived its file would be applied to the new one.
         for suffix in ("-wal", "-shm"):
             self._disk.remove_file(self._data_dir / f"{JOURNAL}{suffix}")
         self._disk.sync_directory(self._data_dir)
-        self._disk.rename(self._data_dir / _REPAIRED, self._data_dir / JOURNAL)
+        journal = self._data_dir / JOURNAL
+        self._disk.rename(self._data_dir / _REPAIRED, journal)
         self._disk.sync_directory(self._data_dir)
+        with journal_connection(self._data_dir) as connection:
+            named = filed_positions(connection)
+        EntryFiles(journal, self._disk).sweep(named)
         self._disk.remove_file(mark)
 
     # Libraries
@@ -289,7 +305,8 @@ class _Planner:
                         connection = opened.enter_context(journal_connection(self._data_dir))
                     else:
                         connection = opened.enter_context(closing(sqlite3.connect(address, uri=True)))
-                    read = ReadJournal(connection, journal)
+                    # Wherever it is now, the files of its entries are where it will be.
+                    read = ReadJournal(connection, self._data_dir / JOURNAL)
                 state = Storage(plugins, store, read).load(library_id)
             except (VdbError, sqlite3.Error, KeyError, ValueError, TypeError) as error:
                 return str(error)

@@ -92,6 +92,9 @@ class JournalReport:
     log_bytes: int = 0
     """Of the write-ahead log, which was read too."""
 
+    file_bytes: int = 0
+    """Of the entries' own files."""
+
     damaged: dict[str, str] = field(default_factory=dict)
     """What is wrong with the chain of a library, by its id."""
 

@@ -7,7 +7,7 @@
     kept, where a sound generation has everything up to 4:      5 ─ 6
 
 The damaged file is read in a copy, entry by entry and past what cannot be read. Positions stay what they were, for
-generations remember them.
+generations remember them; so an entry's own file, if it has one, stays where it is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final, final
 from vdb_core.errors import StorageFailed
 from vdb_core.maintenance.reading import JOURNAL
 from vdb_core.persistence.durable import told
-from vdb_core.persistence.journal_rows import check, read_entry
-from vdb_core.persistence.sqlite_file import write_schema
+from vdb_core.persistence.journal_rows import COLUMNS, check, read_entry
+from vdb_core.persistence.sqlite_file import read_as_current, write_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Salvaged", "SavedChain", "salvage"]
 
+_COPY: Final = f"INSERT INTO fresh.entries ({COLUMNS}) SELECT {COLUMNS} FROM entries WHERE position = ?"  # noqa: S608 - constants
 _MAGIC: Final = b"SQLite format 3\x00"
 _MISSES: Final = 100_000
 """Positions in a row without an entry after which a file is taken to end, where it does not tell its end."""
@@ -100,7 +101,8 @@ def salvage(data_dir: Path, scratch: Path, target: Path, floors: Mapping[str, Se
         return _finish(target, result)
     with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         try:
-            found, ends = _read_all(connection, copy, result)
+            read_as_current(connection)
+            found, ends = _read_all(connection, data_dir / JOURNAL, result)
         except sqlite3.Error:
             result.readable = False
         else:
@@ -158,7 +160,9 @@ def _positions(
     result.position = top
     listed: list[int] = []
     try:
-        for (position,) in connection.execute("SELECT position FROM entries NOT INDEXED ORDER BY position"):
+        for (position,) in connection.execute(
+            "SELECT position FROM main.entries NOT INDEXED ORDER BY position"
+        ):
             listed.append(int(position))
     except sqlite3.Error:
         begin = listed[-1] + 1 if listed else 1
@@ -202,10 +206,7 @@ def _copy(
     for library_id, chain in result.chains.items():
         for entry in found.get(library_id, ()):
             if chain.trimmed < entry.position <= chain.last:
-                _ = connection.execute(
-                    "INSERT INTO fresh.entries SELECT * FROM main.entries WHERE position = ?",
-                    (entry.position,),
-                )
+                _ = connection.execute(_COPY, (entry.position,))
                 if not entry.parted:
                     continue
                 _ = connection.execute(

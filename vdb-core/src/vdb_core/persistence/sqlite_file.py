@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from vdb_core.errors import FormatUnsupported, OperatorError, StorageBroken, StorageFailed, StorageFull
 from vdb_core.persistence.durable import Disk, is_full, told
+from vdb_core.persistence.journal_files import ENTRIES, entry_files
 from vdb_core.persistence.sqlite_guard import check_sqlite, renew_log
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ __all__ = [
     "damaged",
     "open_database",
     "pragma",
+    "read_as_current",
     "sqlite_told",
     "translate",
     "write_schema",
 ]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Kept in ``user_version``. This code writes this one and reads it and every older one."""
 
 _APPLICATION_ID: Final = 0x7664626A  # "vdbj"
@@ -41,7 +43,9 @@ _LOG_BYTES: Final = 4 << 20
 
 _SCHEMA: Final = (
     # AUTOINCREMENT: a position is never given twice, however much was trimmed. `previous` is the position of the
-    # library's entry before this one, so that a lost row is noticed. What exceeds one part goes to `parts`.
+    # library's entry before this one, so that a lost row is noticed. What exceeds one part goes to `parts`. Where
+    # `operation_bytes` is not NULL, vectors and that many bytes of operation lie in the entry's own file; it comes
+    # before the two, for SQLite reads a row from its beginning.
     """CREATE TABLE entries (
         position INTEGER PRIMARY KEY AUTOINCREMENT,
         library_id TEXT NOT NULL,
@@ -51,6 +55,7 @@ _SCHEMA: Final = (
         dimension INTEGER,
         operation_parts INTEGER NOT NULL,
         vectors_parts INTEGER NOT NULL,
+        operation_bytes INTEGER,
         operation BLOB NOT NULL,
         vectors BLOB
     )""",
@@ -127,7 +132,7 @@ def damaged(path: Path, why: str) -> StorageFailed:
     """Make the error of a journal that cannot be trusted; ``why`` names what was found."""
     return StorageFailed(
         f"The journal {path} is damaged: {why}. It holds acknowledged writes, so nothing goes on without it: restore "
-        f"it from a backup, or move it and its -wal file away to go on without what only it holds."
+        f"it from a backup, or move it, its -wal file and {ENTRIES} away to go on without what only they hold."
     )
 
 
@@ -145,6 +150,8 @@ def open_database(path: Path) -> sqlite3.Connection:
             wal = path.with_name(f"{path.name}-wal")
             if wal.exists():
                 raise damaged(path, f"it is missing, while {wal.name} is there with what came last")
+            if any(entry_files(path)):
+                raise damaged(path, f"it is missing, while {ENTRIES} is there with entries of it")
             _create(path)
         with path.open("rb") as file:
             start = file.read(len(_MAGIC))
@@ -188,6 +195,8 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     _ = pragma(connection, f"journal_size_limit={_LOG_BYTES}")
     # Entries are written once and read once, in a replay: a larger cache would only be memory.
     _ = pragma(connection, "cache_size=-2048")
+    if pragma(connection, "user_version") != FORMAT_VERSION:
+        _upgrade(connection)
     _ = connection.execute("BEGIN IMMEDIATE")
     _ = connection.execute("COMMIT")
 
@@ -211,10 +220,34 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
         "SELECT name FROM sqlite_master WHERE type = 'table'"
     ).fetchall()
     found = {name for (name,) in rows}
-    if not {"entries", "parts", "libraries"} <= found or version != FORMAT_VERSION:
+    known = isinstance(version, int) and version >= 1
+    if not ({"entries", "parts", "libraries"} <= found and known):
         raise damaged(
-            path, f"expected version {FORMAT_VERSION} with its tables, found {version} with {sorted(found)}"
+            path,
+            f"expected a version up to {FORMAT_VERSION} with its tables, found {version} with {sorted(found)}",
         )
+
+
+def read_as_current(connection: sqlite3.Connection) -> None:
+    """Let a file of an older version be read like one of this version, by this connection, and stay what it is."""
+    if _lacks_operation_bytes(connection):
+        _ = connection.execute(
+            "CREATE TEMP VIEW entries AS SELECT *, NULL AS operation_bytes FROM main.entries"
+        )
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Make a file of an older version one of this version, in one transaction."""
+    _ = connection.execute("BEGIN IMMEDIATE")
+    if _lacks_operation_bytes(connection):
+        _ = connection.execute("ALTER TABLE entries ADD COLUMN operation_bytes INTEGER")
+    _ = pragma(connection, f"user_version={FORMAT_VERSION}")
+    _ = connection.execute("COMMIT")
+
+
+def _lacks_operation_bytes(connection: sqlite3.Connection) -> bool:
+    columns: list[tuple[object, ...]] = connection.execute("PRAGMA main.table_info(entries)").fetchall()
+    return "operation_bytes" not in {column[1] for column in columns}
 
 
 def write_schema(connection: sqlite3.Connection) -> None:

@@ -1,11 +1,12 @@
-"""The default journal: acknowledged operations in one SQLite file, ``_journal.sqlite3``, until snapshots hold them.
+"""The default journal: acknowledged operations in an SQLite file, ``_journal.sqlite3``, until snapshots hold them.
 
 ::
 
-    append      one transaction, one fsync; the batch as a whole or nothing of it
+    append      large entries into files of their own, each with an fsync (see ``journal_files``); then one
+                transaction, one fsync: the batch as a whole or nothing of it
     checkpoint  the log is copied into the file by a thread of its own, when no append is under way
     replay      slices of a few megabytes; the lock is free while the caller works on one
-    trim        a mark first, which is what counts; then rows, pages and the log shrink in slices
+    trim        a mark first, which is what counts; then rows, pages and the log shrink in slices, and files go
 
 A failed write or fsync ends all writing until the file is opened anew (``broken``): the system may have dropped what it
 could not write, and a second fsync would answer for it. A full disk is no such failure.
@@ -31,7 +32,17 @@ from vdb_core.errors import (
     WriteUncertain,
 )
 from vdb_core.persistence.durable import Disk, told
-from vdb_core.persistence.journal_rows import check, insert, last_position, library_state, read_slice
+from vdb_core.persistence.journal_files import EntryFiles
+from vdb_core.persistence.journal_rows import (
+    check,
+    delete_slice,
+    filed_positions,
+    insert,
+    last_position,
+    lay,
+    library_state,
+    read_slice,
+)
 from vdb_core.persistence.sqlite_file import open_database, pragma, sqlite_told, translate
 from vdb_core.persistence.sqlite_tender import LogTender
 
@@ -45,7 +56,7 @@ __all__ = ["SqliteJournal"]
 
 _NAME: Final = "_journal.sqlite3"
 _PART_BYTES: Final = 4 << 20
-_TRIM_ROWS: Final = 256
+_FILE_BYTES: Final = 512 << 10
 _VACUUM_PAGES: Final = 256
 _SPARE_PAGES: Final = 64
 _PAUSE_S: Final = 0.0005
@@ -55,12 +66,21 @@ _NO_CHECKPOINT_ON_CLOSE: Final = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
 class SqliteJournal:
     """An append-only log in one file. Safe to call from many threads; one engine at a time (see ``lock_directory``)."""
 
-    def __init__(self, data_dir: Path, *, part_bytes: int = _PART_BYTES, fsync: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        part_bytes: int = _PART_BYTES,
+        file_bytes: int = _FILE_BYTES,
+        fsync: bool = True,
+    ) -> None:
         """Open ``data_dir/_journal.sqlite3``, or create it with its directory.
 
         Args:
             data_dir: where the file lies.
             part_bytes: what is longer is kept in several rows, for SQLite takes at most 10^9 bytes a row.
+            file_bytes: an entry of so many bytes gets a file of its own, if ``fsync``: without, nobody would have seen to
+                it that the file is on the device before the row that names it.
             fsync: whether an append waits for the device. Without, what was appended survives this process but not
                 the machine's end; the file stays whole then too, and ends with some earlier append.
 
@@ -71,13 +91,22 @@ class SqliteJournal:
         """
         self._path: Path = data_dir / _NAME
         self._part_bytes: int = part_bytes
+        self._file_bytes: int = file_bytes if fsync else sys.maxsize
         self._lock: threading.Lock = threading.Lock()
         self._synchronous: str = "FULL" if fsync else "NORMAL"
         self._unsettled: bool = False
         self._broken: str | None = None
         self._tender: LogTender = LogTender(self.checkpoint)
         self._connection: sqlite3.Connection | None = open_database(self._path)
-        _ = pragma(self._connection, f"synchronous={self._synchronous}")
+        try:
+            _ = pragma(self._connection, f"synchronous={self._synchronous}")
+            self._files: EntryFiles = EntryFiles(self._path)
+            # Where the rows cannot be read, that is told when a library needs them.
+            with suppress(sqlite3.Error):
+                self._files.sweep(filed_positions(self._connection))
+        except BaseException:
+            self._connection.close()
+            raise
 
     @property
     def path(self) -> Path:
@@ -91,8 +120,8 @@ class SqliteJournal:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the file and of its write-ahead log."""
-        total = 0
+        """Bytes of the file, of its write-ahead log, and of the entries beside it."""
+        total = self._files.nbytes
         for file in (self._path, self._path.with_name(f"{self._path.name}-wal")):
             with suppress(FileNotFoundError):  # the log is not there all the time
                 total += file.stat().st_size
@@ -116,17 +145,20 @@ class SqliteJournal:
             if not batch:
                 return last_position(connection)
             self._settle(connection)
-            _ = connection.execute("BEGIN IMMEDIATE")
+            laid = dict(enumerate(map(lay, batch), last_position(connection) + 1))
+            filed = {at: one.file_parts for at, one in laid.items() if one.nbytes >= self._file_bytes}
+            self._files.write(filed)
             try:
-                position = insert(connection, batch, part_bytes=self._part_bytes)
+                _ = connection.execute("BEGIN IMMEDIATE")
+                insert(connection, laid, filed, part_bytes=self._part_bytes)
                 self._commit(connection)
             except BaseException as error:
                 self._undo(connection, error)
+                if not (self._unsettled or isinstance(error, WriteUncertain)):
+                    self._files.drop(filed)
                 raise
-            self._tender.appended(
-                sum(len(one.operation) + (0 if one.vectors is None else one.vectors.nbytes) for one in batch)
-            )
-            return position
+            self._tender.appended(sum(one.nbytes for at, one in laid.items() if at not in filed))
+            return max(laid)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -256,53 +288,32 @@ class SqliteJournal:
                     _ = connection.execute(
                         "UPDATE libraries SET trimmed = ? WHERE library_id = ?", (mark, library_id)
                     )
+        filed: list[int] = []
         removed = False
-        while self._remove_slice(library_id, mark):
+        while (gone := self._delete_slice(library_id, mark)) is not None:
             removed = True
+            filed.extend(gone)
             # A lock is not fair: without a pause the thread that has just released it gets it again.
             time.sleep(_PAUSE_S)
-        if removed:
-            self._shrink()
+        if removed and self._shrink():
+            # No row comes back now that would name them.
+            for position in filed:
+                with self._writing("trim the journal"):
+                    self._files.remove(position)
+                time.sleep(_PAUSE_S)
 
-    def _remove_slice(self, library_id: str, mark: int) -> bool:
-        """Remove some of what lies at or below the mark; tells whether there was anything."""
-        with self._writing("trim the journal") as connection:
-            rows: list[tuple[int, int]] = connection.execute(
-                "SELECT position, length(operation) + coalesce(length(vectors), 0) FROM entries"
-                " WHERE library_id = ? AND position <= ? ORDER BY position LIMIT ?",
-                (library_id, mark, _TRIM_ROWS),
-            ).fetchall()
-            if not rows:
-                return False
-            part: tuple[int] | None = connection.execute(
-                "SELECT rowid FROM parts WHERE entry = ? LIMIT 1", (rows[0][0],)
-            ).fetchone()
-            with self._unsynced(connection):
-                if part is not None:
-                    _ = connection.execute("DELETE FROM parts WHERE rowid = ?", part)
-                    return True
-                size = 0
-                for position, length in rows:
-                    if size and (size + length > _PART_BYTES or _has_parts(connection, position)):
-                        break
-                    size += max(length, 1)
-                    _ = connection.execute("DELETE FROM entries WHERE position = ?", (position,))
-                _ = connection.execute(
-                    "DELETE FROM libraries WHERE library_id = ? AND last <= trimmed"
-                    " AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.library_id = libraries.library_id)",
-                    (library_id,),
-                )
-            return True
+    def _delete_slice(self, library_id: str, mark: int) -> list[int] | None:
+        with self._writing("trim the journal") as connection, self._unsynced(connection):
+            return delete_slice(connection, library_id, mark)
 
-    def _shrink(self) -> None:
-        """Give free pages back to the file system, some at a time, then empty the log."""
+    def _shrink(self) -> bool:
+        """Give free pages back to the file system, some at a time, then empty the log; tells whether it is empty."""
         before = sys.maxsize
         while True:
             with self._writing("shrink the journal") as connection:
                 free = pragma(connection, "freelist_count")
                 if not isinstance(free, int) or free <= _SPARE_PAGES or free >= before:
-                    _ = pragma(connection, "wal_checkpoint(TRUNCATE)")
-                    return
+                    return pragma(connection, "wal_checkpoint(TRUNCATE)") == 0
                 with self._relaxed(connection):
                     # Not execute(): this pragma frees one page a step, and a statement without columns gets one step.
                     _ = connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
@@ -384,9 +395,3 @@ def _keep_from_checkpointing(connection: sqlite3.Connection) -> None:
     setconfig: Callable[[int, bool], None] | None = getattr(connection, "setconfig", None)
     if setconfig is not None:
         setconfig(_NO_CHECKPOINT_ON_CLOSE, True)
-
-
-def _has_parts(connection: sqlite3.Connection, position: int) -> bool:
-    return (
-        connection.execute("SELECT 1 FROM parts WHERE entry = ? LIMIT 1", (position,)).fetchone() is not None
-    )
