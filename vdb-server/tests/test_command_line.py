@@ -65,6 +65,19 @@ def test_every_command_has_help(command: str) -> None:
     assert "Usage" in done.stdout
 
 
+def test_serving_imports_no_more_than_it_needs() -> None:
+    """structlog takes rich along where it finds it, which is an eighth of what a start imports."""
+    code = (
+        "import sys; from vdb_server.cli import commands, main\n"
+        "commands.app = lambda: print([one in sys.modules for one in ('structlog', 'rich', 'pygments')])\n"
+        "sys.argv = ['vdb', 'serve']; main()\n"
+        "import rich, structlog; print(structlog.dev.rich)"
+    )
+    done = python("-c", code)
+    # Whoever else wants rich still gets it.
+    assert done.stdout.splitlines() == ["[True, False, False]", "None"]
+
+
 def install(site: Path, name: str, source: str, entry: str | None = None) -> None:
     """Lay a distribution out as pip would, with one plugin."""
     module = name.replace("-", "_")
