@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from vdb_core.domain import normalize
 from vdb_core.indexes import exact_distances
+from vdb_core.maintenance import check_directory, plan_repair
 from vdb_core.services import EngineSettings, open_services
 
 HERE = Path(__file__).parent
@@ -60,6 +63,39 @@ def test_an_older_directory_opens(version: str, tmp_path: Path) -> None:
         hits = services.queries.search("Cosine", filtered).hits
         assert {hit["id"] for hit in hits} == {f"chunk/{n}" for n in alive if n % 3 == 1 and n % 2 and n != 8}
         assert services.queries.search("l2", {"embedding": [1.0, 2.0]}).hits[0]["score"] == 0.0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_older_directory_is_checked_as_it_is(version: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(HERE / version, data)
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    found = check_directory(data)
+    assert (found.worst, found.journal.problem, [one.chunks for one in found.libraries]) == (
+        None,
+        None,
+        [298, 1],
+    )
+    assert found.journal.entries > 5
+    with plan_repair(data, writing=False) as repair:
+        assert repair.actions == []
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_older_journal_is_salvaged(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(HERE / "v1", data)
+    with closing(sqlite3.connect(data / "_journal.sqlite3")) as connection, connection:
+        connection.execute(
+            "UPDATE entries SET operation = operation || x'20' WHERE position ="
+            " (SELECT max(position) FROM entries WHERE library_id = 'Cosine')"
+        )
+    with plan_repair(data, writing=True) as repair:
+        assert repair.apply().worst in {None, "note"}
+    with open_services(EngineSettings(data_dir=data)) as services:
+        # The last entry changed chunk 8, and is lost.
+        assert services.libraries.get_chunk("Cosine", "chunk/8").metadata["n"] == 8
+        assert services.libraries.get("l2").chunks == 1
 
 
 @pytest.mark.parametrize(("params", "coded"), [({}, True), ({"codes": False}, False)])

@@ -497,6 +497,23 @@ def test_a_repair_that_is_cut_short_is_finished_by_the_next(
     assert at > 8
 
 
+def test_where_files_have_no_second_names_they_are_copied(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "no second names")
+
+    monkeypatch.setattr(Disk, "link", refuse)
+    alter("journal", 2)(data)
+    (data / f"{JOURNAL}-shm").unlink(missing_ok=True)
+    kept = hashes(data)
+    with plan_repair(data, writing=True) as repair:
+        assert repair.apply().worst in {None, "note"}
+    assert kept <= hashes(data)
+    assert state(data)["journal"][0] == 2
+    assert len([*(data / "_quarantine").glob(f"journal-*/{ENTRIES}/*.bin")]) in {0, 7}
+
+
 def test_what_a_newer_vdb_wrote_is_left_alone(data: Path) -> None:
     edit(data, "PRAGMA user_version=99")
     before = everything(data)

@@ -193,3 +193,13 @@ def test_the_log_is_copied_into_the_file_beside_the_appends(tmp_path: Path) -> N
         assert time.monotonic() < deadline
         journal.append([entry("x" * 1_000_000)])
     journal.close()
+
+
+def test_the_log_of_small_writes_is_bounded_as_well(tmp_path: Path) -> None:
+    """Each takes four pages of it, however few its bytes are."""
+    with closing(SqliteJournal(tmp_path)) as journal:
+        log, most = tmp_path / "_journal.sqlite3-wal", 0
+        for _ in range(1500):
+            journal.append([entry("small")])
+            most = max(most, log.stat().st_size)
+        assert most < 40 << 20

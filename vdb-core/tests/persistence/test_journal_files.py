@@ -175,6 +175,24 @@ def test_a_commit_that_finds_no_room_leaves_no_file(tmp_path: Path) -> None:
         assert same(journal, "a", {1: entry("a", 1), 2: entry("a", 3)})
 
 
+def test_a_file_that_could_not_be_taken_back_is_in_nobodys_way(tmp_path: Path) -> None:
+    class Stubborn(Watched):
+        def remove_file(self, path: Path) -> None:
+            self._do("remove")
+            super().remove_file(path)
+
+    with closing(opened(tmp_path)) as journal:
+        disk = Stubborn()
+        journal._files = EntryFiles(journal.path, disk)
+        disk.fails = {"sync file": errno.ENOSPC, "remove": errno.EACCES}
+        with pytest.raises(StorageFull):
+            journal.append([entry("a", 1)])
+        assert names(tmp_path) == ["1.bin"]
+        disk.fails.clear()
+        assert journal.append([entry("a", 2)]) == 1
+        assert same(journal, "a", {1: entry("a", 2)})
+
+
 @pytest.mark.parametrize("call", ["create directly", "write"])
 def test_a_file_system_without_direct_writes_does_as_well(tmp_path: Path, call: str) -> None:
     class Plain(Watched):

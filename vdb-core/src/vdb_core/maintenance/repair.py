@@ -217,12 +217,17 @@ class _Planner:
         self._exchange(mark)
 
     def _keep_entry_files(self, aside: Path) -> None:
-        """Give the entries' files second names: those that the new journal does not name lose their first."""
+        """Give the entries' files second names, or copies: those that the new journal does not name lose their first."""
         found = [path for _, path in entry_files(self._data_dir / JOURNAL)]
         if found:
             (aside / ENTRIES).mkdir()
             for path in found:
-                self._disk.link(path, aside / ENTRIES / path.name)
+                kept = aside / ENTRIES / path.name
+                try:
+                    self._disk.link(path, kept)
+                except OSError:  # not every file system has second names
+                    shutil.copyfile(path, kept)
+                    self._disk.sync_path(kept)
             self._disk.sync_directory(aside / ENTRIES)
 
     def _exchange(self, mark: Path) -> None:

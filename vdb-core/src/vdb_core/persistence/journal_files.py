@@ -29,8 +29,8 @@ __all__ = ["ENTRIES", "EntryFiles", "entry_file", "entry_files", "file_size"]
 
 ENTRIES: Final = "_journal_entries"
 _SUFFIX: Final = ".bin"
-_BLOCK: Final = max(4096, mmap.PAGESIZE)
-"""What is written past the page cache comes in multiples of this, from memory that begins at one."""
+_BLOCK: Final = 4096
+"""What is written past the page cache comes in multiples of a device's blocks, from memory that begins at a page."""
 _BUFFER_BYTES: Final = 4 << 20
 """Of memory that begins at a block, through which everything goes: few writes, for each lets go of Python's lock."""
 

@@ -57,6 +57,8 @@ __all__ = ["SqliteJournal"]
 _NAME: Final = "_journal.sqlite3"
 _PART_BYTES: Final = 4 << 20
 _FILE_BYTES: Final = 512 << 10
+_COMMIT_BYTES: Final = 32 << 10
+"""Of the log, beside the entries: a page of each of the two tables, of the index, and of SQLite's counter."""
 _VACUUM_PAGES: Final = 256
 _SPARE_PAGES: Final = 64
 _PAUSE_S: Final = 0.0005
@@ -157,7 +159,9 @@ class SqliteJournal:
                 if not (self._unsettled or isinstance(error, WriteUncertain)):
                     self._files.drop(filed)
                 raise
-            self._tender.appended(sum(one.nbytes for at, one in laid.items() if at not in filed))
+            self._tender.appended(
+                _COMMIT_BYTES + sum(one.nbytes for at, one in laid.items() if at not in filed)
+            )
             return max(laid)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
