@@ -98,6 +98,20 @@ def test_a_damaged_older_journal_is_salvaged(tmp_path: Path) -> None:
         assert services.libraries.get("l2").chunks == 1
 
 
+def test_a_repair_that_an_older_version_began_is_finished(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(HERE / "v1", data)
+    shutil.copyfile(data / "_journal.sqlite3", data / "_journal.sqlite3.repaired")
+    mark = data / "_quarantine" / "journal-20260101T000000.000000Z" / "to-be-exchanged"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    with plan_repair(data, writing=True) as repair:
+        assert repair.apply().worst == "note"
+    assert not mark.exists()
+    with open_services(EngineSettings(data_dir=data)) as services:
+        assert services.libraries.get("Cosine").chunks == 298
+
+
 @pytest.mark.parametrize(("params", "coded"), [({}, True), ({"codes": False}, False)])
 def test_a_library_keeps_the_parameters_it_was_given(
     params: dict[str, bool], coded: bool, tmp_path: Path

@@ -50,7 +50,7 @@ def journal_connection(data_dir: Path) -> Generator[sqlite3.Connection]:
                 raise damaged(path, "it does not begin as an SQLite file does")
     if not hot:
         address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        with sqlite_told(path, "read the journal"), closing(_connect(address)) as connection:
+        with _connected(path, address) as connection:
             yield connection
         return
     with tempfile.TemporaryDirectory(prefix="vdb-check-") as scratch:
@@ -58,12 +58,19 @@ def journal_connection(data_dir: Path) -> Generator[sqlite3.Connection]:
         with told(f"copy the journal to {scratch} (set TMPDIR to a place with room)"):
             shutil.copyfile(path, copy)
             shutil.copyfile(log, f"{copy}-wal")
-        with sqlite_told(path, "read the journal"), closing(_connect(copy.as_uri())) as connection:
+        with _connected(path, copy.as_uri()) as connection:
             yield connection
 
 
-def _connect(address: str) -> sqlite3.Connection:
-    return sqlite3.connect(address, uri=True, isolation_level=None)
+@contextmanager
+def _connected(path: Path, address: str) -> Generator[sqlite3.Connection]:
+    """Connect to a journal, whatever its version is, as to one of this version."""
+    with (
+        sqlite_told(path, "read the journal"),
+        closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection,
+    ):
+        read_as_current(connection)
+        yield connection
 
 
 @final
@@ -73,8 +80,6 @@ class ReadJournal:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         """Check that it is a journal of a format that is known here; beside ``path`` lie the files of its entries."""
         check_format(connection, path)
-        with sqlite_told(path, "read the journal"):
-            read_as_current(connection)
         self._connection = connection
         self._path = path
 

@@ -66,7 +66,7 @@ _NO_CHECKPOINT_ON_CLOSE: Final = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
 
 
 class SqliteJournal:
-    """An append-only log in one file. Safe to call from many threads; one engine at a time (see ``lock_directory``)."""
+    """An append-only log, large entries beside it. Safe to call from many threads; one engine at a time (see ``lock_directory``)."""
 
     def __init__(
         self,
