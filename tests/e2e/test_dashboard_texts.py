@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ def test_a_text_is_uploaded_and_found_by_its_meaning(tmp_path: Path, monkeypatch
     with ServerProcess(tmp_path / "data") as server, vdb_sdk.connect(server.url) as client:
         library = client.create_library("Notes", id="notes")
         monkeypatch.setenv("VDB_URL", server.url)
+        # Streamlit puts its page there.
+        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
         app = AppTest.from_file(
             str(Path(vdb_dashboard.__file__).with_name("app.py")), default_timeout=60
         ).run()

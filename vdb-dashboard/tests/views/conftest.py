@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,8 @@ def pages(
     for name in [name for name in os.environ if name.startswith("VDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VDB_URL", server.url)
+    # Streamlit puts the page there, which each process that a later test starts would then run as its own main module.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     opened: list[Pages] = []
 
     def make() -> Pages:
