@@ -142,6 +142,6 @@ class IvfPqSearchParams(_Model):
         title="Re-ranked rows",
         description=(
             "How many of the best candidates are compared by their full rows; at least k are. 0: none, the order "
-            "is that of the estimates. Default: 10 k + 100."
+            "is that of the estimates. Default: 8 k + 40."
         ),
     )

@@ -17,7 +17,6 @@ use crate::pool;
 use crate::watch::Watch;
 
 const ITERATIONS: usize = 12;
-
 /// Bits a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bits {
@@ -174,6 +173,20 @@ impl Quantizer {
         Ok(codes)
     }
 
+    /// The share of residuals `r` that their reconstructions `r'` keep, `sum r·r' / sum |r|²`; no number where they are all zero.
+    pub(crate) fn share(&self, kernels: &Kernels, residuals: Matrix<'_>) -> Result<f64> {
+        let codes = self.encode(kernels, &self.encoder()?, residuals)?;
+        let mut decoded = vec![0.0; self.dim];
+        let (mut own, mut kept) = (0.0, 0.0);
+        for (row, codes) in (0..residuals.rows() as u32).zip(codes.chunks(self.pieces())) {
+            self.decode(codes, &mut decoded);
+            let residual = residuals.row(row);
+            own += (kernels.dot_exact)(residual, residual);
+            kept += (kernels.dot_exact)(residual, &decoded);
+        }
+        Ok(kept / own)
+    }
+
     /// What [`encode`](Self::encode) needs.
     pub(crate) fn encoder(&self) -> Result<Vec<Nearest>> {
         let codebooks = Matrix::new(&self.codebooks, self.codewords, self.dim)?;
@@ -281,6 +294,10 @@ mod tests {
                     .sum();
                 assert!((product - looked_up).abs() < 1e-4);
             }
+            let share = quantizer.share(kernels, matrix).unwrap();
+            let left = f64::from(error) / (kernels.dot_exact)(&data, &data);
+            // Means of what they stand for: what is kept and what is left make up the whole.
+            assert!((share + left - 1.0).abs() < 0.02, "{share} {left}");
             errors.push(error);
         }
         assert!(errors[1] < 0.3 * errors[0], "{errors:?}");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::coarse::Coarse;
 use crate::codes::Codes;
 use crate::error::Result;
-use crate::ivf_pq::{IvfPq, in_blocks, rerank_codes};
+use crate::ivf_pq::{IvfPq, in_blocks, rerank_codes, stretch};
 use crate::kernels::Kernels;
 use crate::lists::Lists;
 use crate::matrix::Matrix;
@@ -31,6 +31,13 @@ struct Parameters {
     n_bits: usize,
     codewords: usize,
     seed: u64,
+    /// Indexes of before know of none, and their terms go without.
+    #[serde(default = "unstretched")]
+    stretch: f32,
+}
+
+fn unstretched() -> f32 {
+    1.0
 }
 
 impl IvfPq {
@@ -46,6 +53,7 @@ impl IvfPq {
             n_bits: self.bits.number(),
             codewords: self.quantizer.codewords(),
             seed: self.seed,
+            stretch: self.stretch,
         };
         let shape = [self.rows, self.bits.row_bytes(parameters.n_subvectors)];
         let codebooks = [parameters.codewords, self.dim];
@@ -81,6 +89,9 @@ impl IvfPq {
         if pieces == 0 || pieces > dim || codewords > bits.codewords() {
             return Err(damaged("n_subvectors or codewords are out of range"));
         }
+        if !(1.0..=stretch::MOST).contains(&parameters.stretch) {
+            return Err(damaged("stretch is out of range"));
+        }
         let kernels = Kernels::best();
         let coarse = Coarse::load(kernels, directory, metric, parameters.n_lists, dim)?;
         let lists = Lists::load(directory, parameters.n_lists, rows.rows())?;
@@ -114,6 +125,7 @@ impl IvfPq {
             )?,
             terms: in_blocks(&lists, &terms),
             quantizer: Quantizer::new(dim, pieces, codewords, codebooks),
+            stretch: parameters.stretch,
             coarse,
             lists,
             norms: Norms::default(),

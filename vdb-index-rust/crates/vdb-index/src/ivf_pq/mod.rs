@@ -4,11 +4,13 @@
 //! not once a list, because the query meets the list and the code apart:
 //!
 //! ```text
-//! q·x     ≈  q·c + q·r
-//! |q-x|²  ≈  |q-c|² + (|r|² + 2 (c-m)·r) - 2 (q-m)·r       the bracket is kept, a float a row
+//! q·x     ≈  q·c + s q·r
+//! |q-x|²  ≈  |q-c|² + (|x-c|² + 2 s (c-m)·r) - 2 s (q-m)·r       the bracket is kept, a float a row
 //! ```
 //!
-//! `m`, the mean of the centroids, cancels; without it the two products would be large wherever rows lie far from zero.
+//! `m`, the mean of the centroids, cancels; without it the two products would be large wherever rows lie far from zero. `s`
+//! makes up for what reconstructions are too short, see [`stretch`]: without it rows of lists that lie farther off come out too
+//! far beside those of near ones, and up to twice as many estimates have to be re-ranked.
 //!
 //! With L lists, P of them probed, M pieces of B bits, R rows re-ranked: build O(n L d + n 2^B d), query
 //! O(L d + 2^B d + n M P / L + R d), space n M B / 8 bytes of codes, 4 n for slots, for l2 another 4 n, and
@@ -16,6 +18,7 @@
 
 mod files;
 mod search;
+mod stretch;
 
 use crate::basis;
 use crate::coarse::Coarse;
@@ -75,9 +78,10 @@ pub struct IvfPq {
     coarse: Coarse,
     lists: Lists,
     quantizer: Quantizer,
+    stretch: f32,
     codes: Codes,
     row_codes: Option<RowCodes>,
-    /// `|r|² + 2 (c-m)·r` of each row of each block, for l2; else nothing.
+    /// `|x-c|² + 2 s (c-m)·r` of each row of each block, for l2; else nothing.
     terms: Vec<[f32; BLOCK]>,
     norms: Norms,
 }
@@ -116,7 +120,7 @@ impl IvfPq {
         watch.tick("train lists", 0, rows.rows())?;
         let (coarse, lists) =
             Coarse::build(kernels, rows, metric, options.n_lists, options.seed, threads, &watch)?;
-        let quantizer = {
+        let (quantizer, share) = {
             let mut list_of_row = vec![0; rows.rows()];
             for list in 0..lists.count() as u32 {
                 lists.slots(list).iter().for_each(|&slot| list_of_row[slot as usize] = list);
@@ -128,10 +132,25 @@ impl IvfPq {
                 residuals.extend(rows.row(slot).iter().zip(centroid).map(|(x, c)| x - c));
             }
             let residuals = Matrix::new(&residuals, sample.len(), dim)?;
-            Quantizer::train(kernels, residuals, pieces, bits, options.seed, threads, &watch)?
+            let quantizer =
+                Quantizer::train(kernels, residuals, pieces, bits, options.seed, threads, &watch)?;
+            let share = quantizer.share(kernels, residuals)?;
+            (quantizer, share)
         };
-        let (codes, terms) =
+        let (codes, parts) =
             encode(kernels, rows, metric, bits, &coarse, &lists, &quantizer, threads, &watch)?;
+        let coded = stretch::Coded {
+            kernels,
+            rows,
+            metric,
+            bits,
+            coarse: &coarse,
+            lists: &lists,
+            quantizer: &quantizer,
+            codes: &codes,
+        };
+        let stretch = stretch::best(&coded, share, options.seed, threads, &watch)?;
+        let terms: Vec<f32> = parts.iter().map(|&[square, across]| square + 2.0 * stretch * across).collect();
         let norms = Norms::default();
         let row_codes = rerank_codes(kernels, &coarse, &lists, rows, options.codes, threads, &watch)?;
         if row_codes.is_none() {
@@ -150,6 +169,7 @@ impl IvfPq {
             coarse,
             lists,
             quantizer,
+            stretch,
             codes,
             row_codes,
             terms,
@@ -226,7 +246,7 @@ fn rerank_codes(
     RowCodes::encode(kernels, &coarse.basis(kernels), rows, lists.all_slots(), threads, watch).map(Some)
 }
 
-/// Codes, packed, and terms of all rows in the order of the lists.
+/// Codes, packed, of all rows in the order of the lists and, for l2, what their terms are made of: `|x-c|²` and `(c-m)·r`.
 #[allow(clippy::too_many_arguments, reason = "the parts of an index that is not put together yet")]
 fn encode(
     kernels: &Kernels,
@@ -238,7 +258,7 @@ fn encode(
     quantizer: &Quantizer,
     threads: usize,
     watch: &Watch<'_>,
-) -> Result<(Vec<u8>, Vec<f32>)> {
+) -> Result<(Vec<u8>, Vec<[f32; 2]>)> {
     const CHUNK: usize = 512;
     let centre = coarse.centre();
     let (dim, pieces) = (rows.dim(), quantizer.pieces());
@@ -263,18 +283,18 @@ fn encode(
         let mut packed = vec![0; slots.len() * row_bytes];
         let mut terms = Vec::new();
         let mut decoded = vec![0.0; dim];
-        for ((codes, row), &list) in
-            codes.chunks(pieces).zip(packed.chunks_mut(row_bytes)).zip(&list_at[start..])
-        {
+        let coded = codes.chunks(pieces).zip(packed.chunks_mut(row_bytes));
+        for (((codes, row), residual), &list) in coded.zip(residuals.chunks(dim)).zip(&list_at[start..]) {
             pack(bits, codes, row);
             if metric == Metric::L2 {
                 quantizer.decode(codes, &mut decoded);
-                let term: f64 = decoded
+                let across: f64 = decoded
                     .iter()
                     .zip(coarse.centroid(list).iter().zip(centre))
-                    .map(|(&r, (&c, &m))| f64::from(r) * (f64::from(r) + 2.0 * (f64::from(c) - f64::from(m))))
+                    .map(|(&r, (&c, &m))| f64::from(r) * (f64::from(c) - f64::from(m)))
                     .sum();
-                terms.push(term as f32);
+                let square = (kernels.dot_exact)(residual, residual);
+                terms.push([square as f32, across as f32]);
             }
         }
         Ok((packed, terms))

@@ -415,7 +415,10 @@ fn parameters_that_lie_are_refused() {
                 continue; // any seed is one
             }
             for number in NUMBERS {
-                if value.trim_end_matches(',') == number || (key.contains("n_bits") && number == "8") {
+                let fits = key.contains("n_bits") && number == "8"
+                    || key.contains("stretch")
+                        && number.parse().is_ok_and(|stretch| (1.0..=8.0).contains(&stretch));
+                if value.trim_end_matches(',') == number || fits {
                     continue;
                 }
                 let changed = text.replace(line, &line.replace(value.trim_end_matches(','), number));
