@@ -3,9 +3,15 @@
 //! Eight bits: a byte a piece, row after row. Four bits: blocks of 16 rows of one list, see [`crate::kernels::FastLayout`].
 
 use crate::huge;
-use crate::kernels::{BLOCK, FAST_GROUP, FAST_WORDS, FastLayout, FastSums, Kernels, TABLES_TOGETHER};
+use crate::kernels::{
+    BLOCK, FAST_GROUP, FAST_WORDS, FastKeys, FastLayout, FastSums, Kernels, TABLES_TOGETHER,
+};
 use crate::lists::Lists;
 use crate::pq::{Bits, code_at, pack};
+use crate::shortlist::Shortlist;
+
+/// Blocks after which a shortlist may lower its limit.
+const PART: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Codes {
@@ -27,7 +33,6 @@ pub(crate) enum Tables {
 pub(crate) struct Sums {
     fast: Vec<FastSums>,
     passed: Vec<u16>,
-    plain: Vec<f32>,
 }
 
 impl Codes {
@@ -100,9 +105,8 @@ impl Codes {
         (kernels.prefetch)(&of_list[..of_list.len().min(1024)]);
     }
 
-    /// Hand over the rows of a list that are `live` (bit `i` of block `b`: row `16 b + i`) and whose keys for a query are
-    /// at most its limit, or nearly: `offer(query, row, sum)` gets the looked-up sum, and `limit(query)` is what a sum and
-    /// the row's term may make up together. Up to four queries.
+    /// Offer the rows of a list that are `live` (bit `i` of block `b`: row `16 b + i`) to the shortlists `who`, up to four, with
+    /// tables for each. A row's key is that of the list, which each knows by another one, and its looked-up sum and term.
     #[allow(clippy::too_many_arguments, reason = "which rows for which queries, and what becomes of them")]
     pub(crate) fn scan(
         &self,
@@ -112,10 +116,11 @@ impl Codes {
         live: &[u16],
         terms: &[[f32; BLOCK]],
         scratch: &mut Sums,
-        limit: impl Fn(usize) -> f32,
-        mut offer: impl FnMut(usize, usize, f32),
+        (who, keys): (&[u32], &[f32]),
+        found: &mut [Shortlist],
     ) {
-        let Sums { fast, passed, plain } = scratch;
+        let Sums { fast, passed } = scratch;
+        let first = lists.range(list).start;
         match self {
             Codes::Blocks { pieces, codes, .. } => {
                 let (blocks, bytes) = (lists.blocks(list), block_bytes(*pieces));
@@ -142,22 +147,35 @@ impl Codes {
                         &of_queries[..tables.len()],
                         sums,
                     );
-                    let terms = terms.get(start..start + length).unwrap_or_default();
-                    let passed = &mut passed[..length];
                     for (q, tables) in tables.iter().enumerate() {
-                        let Tables::Blocks { step, least, .. } = tables else { continue };
-                        let sums = &sums[q * length..][..length];
-                        // Rounding must not cost a row whose key is the limit.
-                        let limit = limit(q);
-                        let room = (limit.abs() + least.abs()) * 1e-5;
-                        (kernels.fast_screen)(sums, terms, *step, limit - least + room, passed);
-                        for (block, (&passed, sums)) in passed.iter().zip(sums).enumerate() {
-                            let mut rows = passed & live[start + block];
-                            while rows != 0 {
-                                let row = rows.trailing_zeros() as usize;
-                                rows &= rows - 1;
-                                offer(q, (start + block) * BLOCK + row, least + step * f32::from(sums[row]));
-                            }
+                        let &&Tables::Blocks { step, least, .. } = &tables else { continue };
+                        let shortlist = &mut found[who[q] as usize];
+                        for from in (0..length).step_by(PART) {
+                            let part = from..length.min(from + PART);
+                            let sums = &sums[q * length..][part.clone()];
+                            let part = start + part.start..start + part.end;
+                            let terms = terms.get(part.clone()).unwrap_or_default();
+                            let passed = &mut passed[part.clone()];
+                            shortlist.extend(|limit, items| {
+                                // Rounding must not cost a row whose key is the limit.
+                                let below = limit - keys[q];
+                                let room = (below.abs() + least.abs()) * 1e-5;
+                                (kernels.fast_screen)(sums, terms, *step, below - least + room, passed);
+                                passed
+                                    .iter_mut()
+                                    .zip(&live[part.clone()])
+                                    .for_each(|(rows, live)| *rows &= live);
+                                let first = (first + part.start * BLOCK) as u32;
+                                let keys = FastKeys {
+                                    terms,
+                                    step: *step,
+                                    least: *least,
+                                    list: keys[q],
+                                    limit,
+                                    first,
+                                };
+                                (kernels.fast_keep)(sums, passed, &keys, items);
+                            });
                         }
                     }
                     start += length;
@@ -168,17 +186,12 @@ impl Codes {
                 let codes = &codes[positions.start * pieces..positions.end * pieces];
                 for (q, tables) in tables.iter().enumerate() {
                     let Tables::Rows { words, values } = tables else { continue };
-                    plain.clear();
-                    plain.extend(codes.chunks(*pieces).zip(0..).map(|(row, at): (&[u8], usize)| {
-                        if live[at / BLOCK] >> (at % BLOCK) & 1 == 0 {
-                            0.0
-                        } else {
-                            look_up(row, values, *words)
-                        }
-                    }));
-                    for (at, &sum) in plain.iter().enumerate() {
+                    let shortlist = &mut found[who[q] as usize];
+                    for (at, row) in codes.chunks(*pieces).enumerate() {
                         if live[at / BLOCK] >> (at % BLOCK) & 1 == 1 {
-                            offer(q, at, sum);
+                            let term = terms.get(at / BLOCK).map_or(0.0, |terms| terms[at % BLOCK]);
+                            shortlist
+                                .offer(keys[q] + (look_up(row, values, *words) + term), (first + at) as u32);
                         }
                     }
                 }
@@ -244,7 +257,8 @@ mod tests {
                         let mut live = Vec::new();
                         lists.live(kernels, list, &Filter::None, &mut live);
                         live.iter_mut().skip(1).step_by(3).for_each(|rows| *rows = 0);
-                        let mut seen = 0;
+                        let (who, keys) = ([0, 1, 2, 3], [0.5, 1.0, -2.0, 0.0]);
+                        let mut found = vec![Shortlist::new(rows as usize); queries];
                         codes.scan(
                             kernels,
                             (&lists, list),
@@ -252,21 +266,26 @@ mod tests {
                             &live,
                             &[],
                             &mut Sums::default(),
-                            |_| f32::INFINITY,
-                            |q, row, sum| {
-                                seen += 1;
+                            (&who[..queries], &keys[..queries]),
+                            &mut found,
+                        );
+                        for (q, found) in found.into_iter().enumerate() {
+                            let found = found.finish();
+                            assert_eq!(
+                                found.len() as u32,
+                                live.iter().map(|rows| rows.count_ones()).sum::<u32>()
+                            );
+                            for (key, position) in found {
+                                let (position, first) = (position as usize, lists.range(list).start);
+                                let row = position - first;
                                 assert!(live[row / 16] >> (row % 16) & 1 == 1);
-                                let position = lists.range(list).start + row;
-                                let expected = look_up(&plain[position * pieces..][..pieces], &values[q], 16);
+                                let sum = look_up(&plain[position * pieces..][..pieces], &values[q], 16);
                                 let Tables::Blocks { step, .. } = tables[q] else { panic!("four bits") };
                                 let tolerance = step * pieces as f32 * 0.51 + 1e-3;
-                                assert!((sum - expected).abs() <= tolerance, "{sum} {expected} {kernels:?}");
-                            },
-                        );
-                        assert_eq!(
-                            seen,
-                            queries as u32 * live.iter().map(|rows| rows.count_ones()).sum::<u32>()
-                        );
+                                let off = key - keys[q] - sum;
+                                assert!(off.abs() <= tolerance, "{key} {sum} {kernels:?}");
+                            }
+                        }
                     }
                 }
             }

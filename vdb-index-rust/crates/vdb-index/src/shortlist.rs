@@ -14,14 +14,8 @@ pub(crate) struct Shortlist {
 impl Shortlist {
     /// Nothing yet; `wanted` is at least 1.
     pub(crate) fn new(wanted: usize) -> Self {
-        let room = wanted.saturating_add(wanted.clamp(32, 1024));
+        let room = wanted.saturating_add(wanted.clamp(192, 1024));
         Self { wanted, room, limit: f32::INFINITY, items: Vec::with_capacity(room.min(4096)) }
-    }
-
-    /// A greater key is not among the smallest.
-    #[inline]
-    pub(crate) fn limit(&self) -> f32 {
-        self.limit
     }
 
     /// Take a row into account. A key that is no number counts as infinite.
@@ -31,6 +25,15 @@ impl Shortlist {
             return;
         }
         self.items.push(item(key, slot));
+        if self.items.len() >= self.room {
+            self.prune();
+        }
+    }
+
+    /// Take rows into account whose items `keep` appends; it is told above which keys none is among the smallest.
+    #[inline]
+    pub(crate) fn extend(&mut self, keep: impl FnOnce(f32, &mut Vec<u64>)) {
+        keep(self.limit, &mut self.items);
         if self.items.len() >= self.room {
             self.prune();
         }

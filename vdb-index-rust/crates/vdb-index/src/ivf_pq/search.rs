@@ -5,7 +5,7 @@ use crate::coarse::{ListQuery, Ranking};
 use crate::codes::{Sums, Tables};
 use crate::error::Result;
 use crate::ivf_pq::IvfPq;
-use crate::kernels::{BLOCK, CodedQuery, TABLES_TOGETHER};
+use crate::kernels::{CodedQuery, TABLES_TOGETHER};
 use crate::matrix::Matrix;
 use crate::metric::Metric;
 use crate::pool;
@@ -242,25 +242,8 @@ impl IvfPq {
         sums: &mut Sums,
         found: &mut [Shortlist],
     ) {
-        let first = self.lists.range(list).start;
         let blocks = self.lists.blocks(list);
         let terms = self.terms.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
-        let mut limits = [0.0; TABLES_TOGETHER];
-        for ((limit, &number), key) in limits.iter_mut().zip(who).zip(keys) {
-            *limit = found[number as usize].limit() - key;
-        }
-        self.codes.scan(
-            self.kernels,
-            (&self.lists, list),
-            tables,
-            live,
-            terms,
-            sums,
-            |q| limits[q],
-            |q, row, sum| {
-                let term = terms.get(row / BLOCK).map_or(0.0, |terms| terms[row % BLOCK]);
-                found[who[q] as usize].offer(keys[q] + (sum + term), (first + row) as u32);
-            },
-        );
+        self.codes.scan(self.kernels, (&self.lists, list), tables, live, terms, sums, (who, keys), found);
     }
 }

@@ -85,6 +85,7 @@ kernels_of!(
     2,
     super::fast_scan,
     crate::kernels::fast::fast_screen,
+    crate::kernels::fast::fast_keep,
     super::code_sums,
     crate::kernels::blocks::code_screen
 );

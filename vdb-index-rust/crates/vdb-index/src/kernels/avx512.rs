@@ -1,17 +1,21 @@
 //! AVX-512F and BW: 16 lanes. The panel's tile is 12 rows by 2 registers: 24 sums, 2 lanes and a broadcast of 32 registers.
 
 use std::arch::x86_64::{
-    __m512, _CMP_NGT_UQ, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16,
-    _mm256_add_epi16, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm512_add_epi16,
-    _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cmple_epu16_mask,
-    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_reduce_add_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi8,
-    _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_slli_epi16, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_ps,
+    __m512, _CMP_NGT_UQ, _CMP_UNORD_Q, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16,
+    _mm_unpacklo_epi16, _mm256_add_epi16, _mm256_castsi256_si128, _mm256_extracti128_si256,
+    _mm256_loadu_si256, _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castps_si512, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cmple_epu16_mask,
+    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtepu32_epi64, _mm512_extracti64x4_epi64,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_mask_reduce_add_ps,
+    _mm512_maskz_compress_epi64, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_slli_epi64, _mm512_srai_epi32,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi16, _mm512_sub_ps,
+    _mm512_xor_si512,
 };
 
 use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, NearestRow};
-use super::fast::{FAST_TABLE, check as check_fast, check_screen, most};
+use super::fast::{FAST_TABLE, FastKeys, check as check_fast, check_screen, most};
 use super::generic::{self, Vector, kernels_of};
 use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
@@ -86,6 +90,7 @@ kernels_of!(
     2,
     super::fast_scan,
     super::fast_screen,
+    super::fast_keep,
     crate::kernels::avx2::code_sums,
     crate::kernels::vnni::code_screen
 );
@@ -168,5 +173,59 @@ fn fast_screen(sums: &[FastSums], terms: &[[f32; BLOCK]], step: f32, limit: f32,
             unsafe { (_mm256_loadu_si256(sums.as_ptr().cast()), _mm512_loadu_ps(terms.as_ptr())) };
         let keys = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), step, terms);
         *passed = _mm512_cmp_ps_mask::<_CMP_NGT_UQ>(keys, limit);
+    }
+}
+
+/// As [`fast::fast_keep`](super::fast::fast_keep), the rows of a block at once.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn fast_keep(sums: &[FastSums], picked: &[u16], keys: &FastKeys<'_>, items: &mut Vec<u64>) {
+    check_screen(sums, keys.terms, picked);
+    let (step, least) = (_mm512_set1_ps(keys.step), _mm512_set1_ps(keys.least));
+    let (list, limit) = (_mm512_set1_ps(keys.list), _mm512_set1_ps(keys.limit));
+    let infinity = _mm512_set1_ps(f32::INFINITY);
+    let sign = _mm512_set1_epi32(i32::MIN);
+    let rows = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (block, (sums, &picked)) in sums.iter().zip(picked).enumerate() {
+        if picked == 0 {
+            continue;
+        }
+        // SAFETY: 16 sums of 2 bytes.
+        let sums = unsafe { _mm256_loadu_si256(sums.as_ptr().cast()) };
+        let looked_up = _mm512_mul_ps(step, _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)));
+        let mut key = _mm512_add_ps(least, looked_up);
+        if let Some(terms) = keys.terms.get(block) {
+            // SAFETY: 16 terms of 4 bytes.
+            key = _mm512_add_ps(key, unsafe { _mm512_loadu_ps(terms.as_ptr()) });
+        }
+        key = _mm512_add_ps(list, key);
+        let kept = picked & _mm512_cmp_ps_mask::<_CMP_NGT_UQ>(key, limit);
+        // As `shortlist::ordered`: what is no number counts as infinite, and -0 as 0.
+        let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(key, key);
+        key = _mm512_mask_mov_ps(_mm512_add_ps(key, _mm512_setzero_ps()), none, infinity);
+        let bits = _mm512_castps_si512(key);
+        let ordered = _mm512_xor_si512(bits, _mm512_or_si512(_mm512_srai_epi32::<31>(bits), sign));
+        let first = keys.first + (block * BLOCK) as u32;
+        let slots = _mm512_add_epi32(_mm512_set1_epi32(first as i32), rows);
+        let halves = [
+            (kept as u8, _mm512_castsi512_si256(ordered), _mm512_castsi512_si256(slots)),
+            (
+                (kept >> 8) as u8,
+                _mm512_extracti64x4_epi64::<1>(ordered),
+                _mm512_extracti64x4_epi64::<1>(slots),
+            ),
+        ];
+        items.reserve(BLOCK);
+        for (kept, ordered, slots) in halves {
+            let high = _mm512_slli_epi64::<32>(_mm512_cvtepu32_epi64(ordered));
+            let all = _mm512_or_si512(high, _mm512_cvtepu32_epi64(slots));
+            let length = items.len();
+            // SAFETY: there is room for 16 more items than before the first half, which made up to 8, so for these 8; those
+            // that count were written.
+            unsafe {
+                let end = items.as_mut_ptr().add(length);
+                _mm512_storeu_si512(end.cast(), _mm512_maskz_compress_epi64(kept, all));
+                items.set_len(length + kept.count_ones() as usize);
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! Pieces that are missing from the last eight have code 0 and tables of zeros.
 
 use super::BLOCK;
+use crate::shortlist::item;
 
 /// Pieces that share 64 bytes of a block.
 pub const FAST_GROUP: usize = 8;
@@ -32,9 +33,28 @@ pub type FastScanKernel = fn(codes: &[u8], tables: &[&[u8]], sums: &mut [FastSum
 /// there are none.
 pub type FastScreenKernel =
     fn(sums: &[FastSums], terms: &[[f32; BLOCK]], step: f32, limit: f32, passed: &mut [u16]);
+/// Append the items of rows, of those in `picked`, whose keys are not greater than the limit; see [`crate::shortlist`].
+pub type FastKeepKernel = fn(sums: &[FastSums], picked: &[u16], keys: &FastKeys<'_>, items: &mut Vec<u64>);
 /// Round tables of `words` values a piece to steps above the smallest value of each piece, the same for all; the size of
 /// a step, and the sum of the smallest values.
 pub type FastTablesKernel = fn(values: &[f32], words: usize, steps: &mut [u8]) -> (f32, f32);
+
+/// Keys of rows are `list + (least + step * sum + term)`, rounded in this order.
+#[derive(Clone, Copy, Debug)]
+pub struct FastKeys<'a> {
+    /// A term of each row of each block, or none.
+    pub terms: &'a [[f32; BLOCK]],
+    /// What a sum counts in.
+    pub step: f32,
+    /// The key of a row whose sum is 0, but for its list.
+    pub least: f32,
+    /// What all rows of the list share.
+    pub list: f32,
+    /// The greatest key that is of use.
+    pub limit: f32,
+    /// Number of the first row.
+    pub first: u32,
+}
 
 /// How codes of a block lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +151,25 @@ pub(super) fn fast_screen(
             out[row] = u16::from(f32::from(sums[row]) * step + terms[row] > limit);
         }
         *passed = !out.iter().rev().fold(0, |bits, &out| bits << 1 | out);
+    }
+}
+
+#[inline(always)]
+pub(super) fn fast_keep(sums: &[FastSums], picked: &[u16], keys: &FastKeys<'_>, items: &mut Vec<u64>) {
+    check_screen(sums, keys.terms, picked);
+    let FastKeys { terms, step, least, list, limit, first } = *keys;
+    for (block, (sums, &picked)) in sums.iter().zip(picked).enumerate() {
+        let mut rows = picked;
+        while rows != 0 {
+            let row = rows.trailing_zeros() as usize;
+            rows &= rows - 1;
+            let term = terms.get(block).map_or(0.0, |terms| terms[row]);
+            let key = list + (least + step * f32::from(sums[row]) + term);
+            if key > limit {
+                continue;
+            }
+            items.push(item(key, first + (block * BLOCK + row) as u32));
+        }
     }
 }
 

@@ -251,10 +251,10 @@ fn prefetch_lines<T>(values: &[T], line: usize) {
 
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
 /// hold. `$rows` and `$groups` are the panel kernel's tile,
-/// `$fast_scan` and `$fast_screen` work on 4-bit codes, `$code_sums` and `$code_screen` work on bytes.
+/// `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums` and `$code_screen` work on bytes.
 macro_rules! kernels_of {
     ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path,
-     $fast_screen:path, $code_sums:path, $code_screen:path) => {
+     $fast_screen:path, $fast_keep:path, $code_sums:path, $code_screen:path) => {
         mod compiled {
             use super::*;
 
@@ -326,6 +326,16 @@ macro_rules! kernels_of {
                 passed: &mut [u16],
             ) {
                 $fast_screen(sums, terms, step, limit, passed)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn fast_keep(
+                sums: &[FastSums],
+                picked: &[u16],
+                keys: &crate::kernels::FastKeys<'_>,
+                items: &mut Vec<u64>,
+            ) {
+                $fast_keep(sums, picked, keys, items)
             }
 
             #[target_feature(enable = $feature)]
@@ -467,6 +477,10 @@ macro_rules! kernels_of {
             fast_screen: |sums, terms, step, limit, passed| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::fast_screen(sums, terms, step, limit, passed) }
+            },
+            fast_keep: |sums, picked, keys, items| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::fast_keep(sums, picked, keys, items) }
             },
             code_sums: |blocks, picked, next, queries, sums| {
                 // SAFETY: the CPU has the features, see above.

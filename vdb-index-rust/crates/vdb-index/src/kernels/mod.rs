@@ -56,8 +56,8 @@ pub use blocks::{
 };
 pub(crate) use blocks::{GROUP, LINE, MAX_DIM, MOST_AHEAD, STEP, ZERO};
 pub use fast::{
-    FAST_GROUP, FAST_TABLE, FAST_WORDS, FastLayout, FastScanKernel, FastScreenKernel, FastSums,
-    FastTablesKernel, TABLES_TOGETHER,
+    FAST_GROUP, FAST_TABLE, FAST_WORDS, FastKeepKernel, FastKeys, FastLayout, FastScanKernel,
+    FastScreenKernel, FastSums, FastTablesKernel, TABLES_TOGETHER,
 };
 pub use nearest::NearestKeysKernel;
 
@@ -200,6 +200,8 @@ pub struct Kernels {
     pub fast_scan: FastScanKernel,
     /// Which rows pass a limit by those sums.
     pub fast_screen: FastScreenKernel,
+    /// Those rows as items of a shortlist.
+    pub fast_keep: FastKeepKernel,
     /// Inner products of upper halves of codes, exact integers.
     pub code_sums: CodeSumsKernel,
     /// What lower halves add to them.

@@ -74,6 +74,7 @@ kernels_of!(
     4,
     crate::kernels::fast::fast_scan,
     crate::kernels::fast::fast_screen,
+    crate::kernels::fast::fast_keep,
     super::code_sums,
     crate::kernels::blocks::code_screen
 );

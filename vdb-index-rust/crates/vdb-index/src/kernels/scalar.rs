@@ -20,6 +20,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     fast_layout: FastLayout::Lanes,
     fast_scan: super::fast::fast_scan,
     fast_screen: super::fast::fast_screen,
+    fast_keep: super::fast::fast_keep,
     code_sums: super::blocks::code_sums,
     lower_sums: super::blocks::lower_sums,
     row_sums: super::blocks::row_sums,

@@ -4,8 +4,9 @@
 //! machine that lacks one fails instead of passing on nothing.
 
 use super::{
-    BLOCK, BLOCKS, Best, BlockBounds, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, Isa, Kernels,
-    Lanes, Meeting, NearestRow, PANEL, Panel, Passing, Planes, RowBound, WholeBounds, pack, put_bound,
+    BLOCK, BLOCKS, Best, BlockBounds, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, FastKeys, Isa,
+    Kernels, Lanes, Meeting, NearestRow, PANEL, Panel, Passing, Planes, RowBound, WholeBounds, pack,
+    put_bound,
 };
 use crate::matrix::Matrix;
 use crate::rng::Rng;
@@ -266,6 +267,41 @@ fn screens_of_sums_agree() {
                         let told = passed[at / BLOCK] >> (at % BLOCK) & 1 == 0;
                         assert_eq!(told, out, "{} {sum} {term} {limit}", kernels.isa);
                     }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn items_of_sums_are_the_same() {
+    let mut rng = Rng::new(14, 0);
+    let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    for blocks in 0..5 {
+        let sums: Vec<[u16; BLOCK]> =
+            (0..blocks).map(|_| std::array::from_fn(|_| rng.below(65_536) as u16)).collect();
+        let mut term =
+            || if rng.below(9) == 0 { special[rng.below(3)] } else { rng.below(90_000) as f32 - 5e4 };
+        let terms: Vec<[f32; BLOCK]> = (0..blocks).map(|_| std::array::from_fn(|_| term())).collect();
+        let picked: Vec<u16> =
+            (0..blocks).map(|_| if rng.below(3) == 0 { 0 } else { rng.below(65_536) as u16 }).collect();
+        for terms in [&terms[..], &[]] {
+            for limit in [-3e4, 0.0, 16_384.3, 1e9, f32::INFINITY, f32::NAN, f32::NEG_INFINITY] {
+                let keys = FastKeys { terms, step: 0.7, least: -1e4, list: 3.3, limit, first: 77 };
+                let mut expected = vec![5];
+                for (at, &sum) in sums.as_flattened().iter().enumerate() {
+                    let term = terms.as_flattened().get(at).copied().unwrap_or(0.0);
+                    let key = 3.3 + (-1e4 + 0.7 * f32::from(sum) + term);
+                    if picked[at / BLOCK] >> (at % BLOCK) & 1 == 1
+                        && (key <= limit || key.is_nan() || limit.is_nan())
+                    {
+                        expected.push(item(key, 77 + at as u32));
+                    }
+                }
+                for kernels in present() {
+                    let mut items = vec![5];
+                    (kernels.fast_keep)(&sums, &picked, &keys, &mut items);
+                    assert_eq!(items, expected, "{} {limit}", kernels.isa);
                 }
             }
         }
