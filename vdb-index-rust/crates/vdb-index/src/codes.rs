@@ -2,6 +2,8 @@
 //!
 //! Eight bits: a byte a piece, row after row. Four bits: blocks of 16 rows of one list, see [`crate::kernels::FastLayout`].
 
+use std::ops::Range;
+
 use crate::huge;
 use crate::kernels::{
     BLOCK, FAST_GROUP, FAST_WORDS, FastKeys, FastLayout, FastSums, Kernels, TABLES_TOGETHER,
@@ -133,14 +135,10 @@ impl Codes {
                         *place = steps;
                     }
                 }
-                // A filter leaves out blocks; the runs between are scanned as they are.
-                let mut start = 0;
-                while start < live.len() {
-                    let gap = live[start..].iter().position(|&rows| rows != 0);
-                    let Some(gap) = gap else { break };
-                    start += gap;
-                    let length =
-                        live[start..].iter().position(|&rows| rows == 0).unwrap_or(live.len() - start);
+                let mut end = 0;
+                while let Some(run) = next_run(live, end) {
+                    let (start, length) = (run.start, run.len());
+                    end = run.end;
                     let sums = &mut fast[..length * tables.len()];
                     (kernels.fast_scan)(
                         &codes[start * bytes..][..length * bytes],
@@ -178,7 +176,6 @@ impl Codes {
                             });
                         }
                     }
-                    start += length;
                 }
             }
             Codes::Rows { pieces, codes } => {
@@ -198,6 +195,21 @@ impl Codes {
             }
         }
     }
+}
+
+/// The next blocks from `from` on that have rows, with gaps between them that cost less than to begin anew.
+fn next_run(live: &[u16], from: usize) -> Option<Range<usize>> {
+    const GAP: usize = 4;
+    let start = from + live[from..].iter().position(|&rows| rows != 0)?;
+    let mut end = start + 1;
+    for (at, &rows) in live.iter().enumerate().skip(end) {
+        if rows != 0 {
+            end = at + 1;
+        } else if at - end >= GAP {
+            break;
+        }
+    }
+    Some(start..end)
 }
 
 /// Four sums, so that one addition does not wait for the one before.
@@ -226,14 +238,14 @@ fn block_bytes(pieces: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filters::Filter;
     use crate::kernels::Isa;
-    use crate::lists::Filter;
     use crate::rng::Rng;
 
     #[test]
     fn blocks_give_back_their_rows_and_sum_like_rows() {
         let mut rng = Rng::new(8, 0);
-        for (rows, pieces) in [(1, 1), (31, 3), (33, 4), (200, 9), (100, 300)] {
+        for (rows, pieces) in [(1, 1), (31, 3), (33, 4), (900, 9), (100, 300)] {
             let lists = Lists::new((0..rows).map(|row| row % 3), 3);
             let row_bytes = Bits::Four.row_bytes(pieces);
             let mut packed = vec![0; rows as usize * row_bytes];
@@ -254,9 +266,11 @@ mod tests {
                         values[..queries].iter().map(|values| codes.tables(kernels, values, 16)).collect();
                     let tables: Vec<&Tables> = tables.iter().collect();
                     for list in 0..3 {
-                        let mut live = Vec::new();
-                        lists.live(kernels, list, &Filter::None, &mut live);
+                        let mut made = Vec::new();
+                        let mut live = lists.live(kernels, list, &Filter::None, &mut made).0.to_vec();
+                        // Gaps of one and of many.
                         live.iter_mut().skip(1).step_by(3).for_each(|rows| *rows = 0);
+                        live.iter_mut().skip(4).take(7).for_each(|rows| *rows = 0);
                         let (who, keys) = ([0, 1, 2, 3], [0.5, 1.0, -2.0, 0.0]);
                         let mut found = vec![Shortlist::new(rows as usize); queries];
                         codes.scan(

@@ -28,6 +28,7 @@ mod coarse;
 mod coded;
 mod codes;
 pub mod error;
+mod filters;
 mod huge;
 pub mod ivf_flat;
 pub mod ivf_pq;

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::bitmap::Bitmap;
 use crate::error::Result;
+use crate::filters::{Filter, Left};
 use crate::kernels::{BLOCK, Kernels};
 use crate::kmeans::group;
 use crate::results::NO_SLOT;
@@ -29,17 +30,6 @@ pub(crate) struct Lists {
     blocks: Vec<u32>,
     /// Where each row lies among all rows of all blocks; [`NO_SLOT`] for rows in no list.
     places: Vec<u32>,
-}
-
-/// Which rows a search may return, in the order of the lists.
-#[derive(Clone, Debug)]
-pub(crate) enum Filter<'a> {
-    /// All of them.
-    None,
-    /// Those of a bitmap, which is asked for the rows of each list that is probed.
-    Bitmap(Bitmap<'a>),
-    /// Bit `i` of block `b`: the `i`-th row of the block.
-    Blocks(Vec<u16>),
 }
 
 impl Lists {
@@ -98,39 +88,27 @@ impl Lists {
         order
     }
 
-    /// What a filter leaves that allows `count` rows, for `queries` searches. Where it leaves few rows, or many queries ask for
-    /// the same, it is brought into the order of the lists once.
-    pub(crate) fn filter<'a>(
-        &self,
-        kernels: &Kernels,
-        allowed: Bitmap<'a>,
-        count: usize,
-        queries: usize,
-    ) -> Filter<'a> {
-        const FEW: usize = 16;
-        const MANY: usize = 16;
-        if count * FEW <= self.slots.len() {
+    /// Bring a filter into the order of the lists, by its rows where these are `few`, else by all rows of the lists.
+    pub(crate) fn left(&self, kernels: &Kernels, allowed: Bitmap<'_>, few: bool) -> Left {
+        let blocks = if few {
             let mut blocks = vec![0u16; self.block_count()];
             for slot in allowed.slots() {
                 if let Some(&place) = self.places.get(slot as usize).filter(|&&place| place != NO_SLOT) {
                     blocks[place as usize / BLOCK] |= 1 << (place as usize % BLOCK);
                 }
             }
-            return Filter::Blocks(blocks);
-        }
-        if queries < MANY {
-            return Filter::Bitmap(allowed);
-        }
-        let lists = (0..self.count() as u32).flat_map(|list| self.slots(list).chunks(BLOCK));
-        let (words, rows) = allowed.words();
-        Filter::Blocks(lists.map(|slots| (kernels.members)(words, rows, slots)).collect())
-    }
-
-    /// Which lists have no row that may be returned, where that is known.
-    pub(crate) fn known_empty(&self, filter: &Filter<'_>) -> Option<Vec<bool>> {
-        let Filter::Blocks(live) = filter else { return None };
+            blocks
+        } else {
+            let lists = (0..self.count() as u32).flat_map(|list| self.slots(list).chunks(BLOCK));
+            let (words, rows) = allowed.words();
+            lists.map(|slots| (kernels.members)(words, rows, slots)).collect()
+        };
         let ranges = self.blocks.windows(2).map(|pair| pair[0] as usize..pair[1] as usize);
-        Some(ranges.map(|blocks| live[blocks].iter().fold(0, |any, &rows| any | rows) == 0).collect())
+        let rows: Vec<u32> =
+            ranges.map(|range| blocks[range].iter().map(|rows| rows.count_ones()).sum()).collect();
+        let empty: Vec<bool> = rows.iter().map(|&rows| rows == 0).collect();
+        let lists = empty.iter().filter(|&&empty| !empty).count();
+        Left { blocks, rows, empty, lists }
     }
 
     /// Append the blocks of a list that have rows which may be returned; how many rows these are.
@@ -154,18 +132,30 @@ impl Lists {
         seen
     }
 
-    /// Which rows of a list may be returned, 16 a block; how many they are.
-    pub(crate) fn live(
+    /// Which rows of a list may be returned, 16 a block; how many they are. `made` is scratch.
+    pub(crate) fn live<'l>(
         &self,
         kernels: &Kernels,
         list: u32,
-        filter: &Filter<'_>,
-        live: &mut Vec<u16>,
-    ) -> usize {
-        live.clear();
-        let blocks = self.blocks(list).zip(self.slots(list).chunks(BLOCK));
-        live.extend(blocks.map(|(block, slots)| filter.of(kernels, block, slots)));
-        live.iter().map(|rows| rows.count_ones() as usize).sum()
+        filter: &'l Filter<'_>,
+        made: &'l mut Vec<u16>,
+    ) -> (&'l [u16], usize) {
+        let blocks = self.blocks(list);
+        if let Some(left) = filter.left() {
+            return (
+                &left.blocks[blocks.start as usize..blocks.end as usize],
+                left.rows[list as usize] as usize,
+            );
+        }
+        made.clear();
+        made.extend(
+            blocks.zip(self.slots(list).chunks(BLOCK)).map(|(block, slots)| filter.of(kernels, block, slots)),
+        );
+        let rows = match filter {
+            Filter::None => self.range(list).len(),
+            _ => made.iter().map(|rows| rows.count_ones() as usize).sum(),
+        };
+        (made, rows)
     }
 
     /// How many blocks all lists fill.
@@ -227,20 +217,5 @@ impl Lists {
             }
         }
         Ok(lists)
-    }
-}
-
-impl Filter<'_> {
-    /// Which rows of a block may be returned; `slots` are all of them.
-    #[inline]
-    fn of(&self, kernels: &Kernels, block: u32, slots: &[u32]) -> u16 {
-        match self {
-            Filter::None => u16::MAX >> (BLOCK - slots.len()),
-            Filter::Bitmap(allowed) => {
-                let (words, rows) = allowed.words();
-                (kernels.members)(words, rows, slots)
-            }
-            Filter::Blocks(blocks) => blocks[block as usize],
-        }
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::bitmap::Bitmap;
 use crate::coarse::Ranking;
+use crate::filters::{Filter, Filters};
 use crate::kernels::Kernels;
 use crate::kmeans::group;
-use crate::lists::{Filter, Lists};
+use crate::lists::Lists;
 
 /// Lists to scan where a filter leaves the share `s` of the rows, with `t = -log10 s`: `n_probes (1 + rise t - 0.2 t²)`, up to
 /// `t = 4`. The nearest allowed rows lie farther off, in more lists, than the nearest of all; and a list costs less, because
@@ -24,8 +25,6 @@ pub(crate) struct Probing<'a> {
     pub(crate) allowed: Option<Bitmap<'a>>,
     /// The same in the order of the lists.
     pub(crate) filter: Filter<'a>,
-    /// Which lists have none of these rows, where that is known beforehand.
-    empty: Option<Vec<bool>>,
     /// Rows that each query has to see; lists are probed until then.
     rows: usize,
 }
@@ -69,7 +68,7 @@ impl<'a> Probing<'a> {
     /// The best `k` of `n_probes` lists, or of more where a filter leaves few rows, by `rise`; for so many queries.
     pub(crate) fn new(
         kernels: &Kernels,
-        lists: &Lists,
+        (lists, filters): (&Lists, &Filters),
         k: usize,
         n_probes: usize,
         rise: f64,
@@ -78,27 +77,24 @@ impl<'a> Probing<'a> {
     ) -> Self {
         let n_probes = n_probes.max(1);
         let Some(bitmap) = allowed else {
-            return Self { k, n_probes, allowed, filter: Filter::None, empty: None, rows: k };
+            return Self { k, n_probes, allowed, filter: Filter::None, rows: k };
         };
-        let count = bitmap.count();
+        let (count, filter) = filters.of(kernels, lists, bitmap, queries);
         let n_probes = filtered_probes(n_probes, rise, count, lists.all_slots().len());
-        let filter = lists.filter(kernels, bitmap, count, queries);
-        let empty = lists.known_empty(&filter);
         // With all lists seen that have any, a query has seen enough.
-        let left =
-            empty.as_ref().map_or(lists.count(), |empty| empty.iter().filter(|&&empty| !empty).count());
-        Self { k, n_probes: n_probes.min(left), allowed, filter, empty, rows: k.min(count) }
+        let left = filter.left().map_or(lists.count(), |left| left.lists);
+        Self { k, n_probes: n_probes.min(left), allowed, filter, rows: k.min(count) }
     }
 
     /// Which lists are known to have no row that may be returned, for each of them.
     pub(crate) fn empty(&self) -> Option<&[bool]> {
-        self.empty.as_deref()
+        self.filter.left().map(|left| left.empty.as_slice())
     }
 
     /// Whether it is known that no row of a list may be returned.
     #[inline]
     pub(crate) fn skips(&self, list: u32) -> bool {
-        self.empty.as_ref().is_some_and(|empty| empty[list as usize])
+        self.filter.left().is_some_and(|left| left.empty[list as usize])
     }
 
     pub(crate) fn budget(&self) -> Budget {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::coarse::Coarse;
 use crate::codes::Codes;
 use crate::error::Result;
+use crate::filters::Filters;
 use crate::ivf_pq::{IvfPq, in_blocks, rerank_codes, stretch};
 use crate::kernels::Kernels;
 use crate::lists::Lists;
@@ -128,6 +129,7 @@ impl IvfPq {
             stretch: parameters.stretch,
             coarse,
             lists,
+            filters: Filters::default(),
             norms: Norms::default(),
         })
     }

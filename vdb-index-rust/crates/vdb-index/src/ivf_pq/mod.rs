@@ -24,6 +24,7 @@ use crate::basis;
 use crate::coarse::Coarse;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
+use crate::filters::Filters;
 use crate::ivf_flat;
 use crate::kernels::{BLOCK, Kernels};
 use crate::lists::Lists;
@@ -77,6 +78,7 @@ pub struct IvfPq {
     bits: Bits,
     coarse: Coarse,
     lists: Lists,
+    filters: Filters,
     quantizer: Quantizer,
     stretch: f32,
     codes: Codes,
@@ -168,6 +170,7 @@ impl IvfPq {
             bits,
             coarse,
             lists,
+            filters: Filters::default(),
             quantizer,
             stretch,
             codes,
@@ -211,6 +214,7 @@ impl IvfPq {
             ("codebooks", self.quantizer.bytes()),
             ("terms", size_of_val(self.terms.as_slice())),
             ("norms", self.norms.bytes()),
+            ("filters", self.filters.bytes()),
         ];
         let row_codes = self.row_codes.as_ref().map(|codes| ("rerank codes", codes.bytes()));
         parts.into_iter().chain(row_codes).collect()
