@@ -2,13 +2,15 @@
 //! (Jégou, Douze, Schmid: "Product quantization for nearest neighbor search", PAMI 2011, section III).
 //!
 //! ```text
-//! codebooks  [codewords, dim]    row j holds the j-th codeword of every piece, side by side, as the pieces lie in a row
+//! order      [dim]               the dimensions of the first piece, of the second one, and so on
+//! codebooks  [codewords, dim]    row j holds the j-th codeword of every piece, side by side, in that order
 //! pieces     dim 10 in 4 pieces: 3 3 2 2       the first dim % pieces are one longer
 //! codes      [rows, bytes]       8 bits: a byte a piece. 4 bits: two pieces a byte, the first one in the low half
 //! ```
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::dealing;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kmeans::{Closeness, Nearest, Scratch, Training, train};
@@ -74,22 +76,49 @@ impl Bits {
 }
 
 /// # Invariants
-/// `starts` ascends strictly from 0 to `dim`; `codebooks` holds `codewords` rows of `dim` values.
+/// `starts` ascends strictly from 0 to `dim`; `order` names each dimension once; `codebooks` holds `codewords` rows of `dim` values.
 #[derive(Clone, Debug)]
 pub(crate) struct Quantizer {
     dim: usize,
     codewords: usize,
     starts: Vec<usize>,
+    order: Vec<u32>,
     codebooks: Vec<f32>,
     /// `[dim][codewords]`, for tables.
     crosswise: Vec<f32>,
 }
 
 impl Quantizer {
-    /// Learn codebooks from `residuals`.
-    pub(crate) fn train(
+    /// Learn codebooks from `residuals`, of which they keep the share that comes with them. Dimensions make up pieces as they lie, or
+    /// in an [order](dealing) that keeps more.
+    pub(crate) fn learn(
         kernels: &Kernels,
         residuals: Matrix<'_>,
+        pieces: usize,
+        bits: Bits,
+        seed: u64,
+        threads: usize,
+        watch: &Watch<'_>,
+    ) -> Result<(Self, f64)> {
+        let train = |order| -> Result<(Self, f64)> {
+            let quantizer = Self::train(kernels, residuals, order, pieces, bits, seed, threads, watch)?;
+            let share = quantizer.share(kernels, residuals)?;
+            Ok((quantizer, share))
+        };
+        let plain = train((0..residuals.dim() as u32).collect())?;
+        let (spreads, starts) = (dealing::spreads(residuals), starts(residuals.dim(), pieces));
+        if !dealing::uneven(&spreads, &starts) {
+            return Ok(plain);
+        }
+        let dealt = train(dealing::deal(&spreads, &starts))?;
+        Ok(if dealt.1 > plain.1 { dealt } else { plain })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what is learnt, from what, and by whom")]
+    fn train(
+        kernels: &Kernels,
+        residuals: Matrix<'_>,
+        order: Vec<u32>,
         pieces: usize,
         bits: Bits,
         seed: u64,
@@ -100,6 +129,8 @@ impl Quantizer {
         let codewords = bits.codewords().min(residuals.rows());
         let starts = starts(dim, pieces);
         let sample: Vec<u32> = (0..residuals.rows() as u32).collect();
+        let arranged = arranged(residuals, &order);
+        let residuals = Matrix::new(&arranged, residuals.rows(), dim)?;
         let finished = AtomicUsize::new(0);
         let trained = pool::map(threads, pieces, |piece| {
             let columns = residuals.columns(starts[piece], starts[piece + 1] - starts[piece])?;
@@ -122,18 +153,19 @@ impl Quantizer {
                 codebooks[word * dim + starts[piece]..][..width].copy_from_slice(values);
             }
         }
-        Ok(Self::new(dim, pieces, codewords, codebooks))
+        Ok(Self::new(order, pieces, codewords, codebooks))
     }
 
     /// From codebooks that were learnt before.
-    pub(crate) fn new(dim: usize, pieces: usize, codewords: usize, codebooks: Vec<f32>) -> Self {
+    pub(crate) fn new(order: Vec<u32>, pieces: usize, codewords: usize, codebooks: Vec<f32>) -> Self {
+        let dim = order.len();
         let mut crosswise = vec![0.0; codebooks.len()];
         for (word, values) in codebooks.chunks(dim).enumerate() {
             for (d, &value) in values.iter().enumerate() {
                 crosswise[d * codewords + word] = value;
             }
         }
-        Self { dim, codewords, starts: starts(dim, pieces), codebooks, crosswise }
+        Self { dim, codewords, starts: starts(dim, pieces), order, codebooks, crosswise }
     }
 
     pub(crate) fn pieces(&self) -> usize {
@@ -148,8 +180,13 @@ impl Quantizer {
         &self.codebooks
     }
 
+    /// The dimensions in the order of the pieces.
+    pub(crate) fn order(&self) -> &[u32] {
+        &self.order
+    }
+
     pub(crate) fn bytes(&self) -> usize {
-        4 * (self.codebooks.len() + self.crosswise.len())
+        4 * (self.codebooks.len() + self.crosswise.len() + self.order.len())
     }
 
     /// The nearest codeword of each piece: `codes[row * pieces + piece]`.
@@ -162,6 +199,8 @@ impl Quantizer {
         let pieces = self.pieces();
         let mut codes = vec![0; residuals.rows() * pieces];
         let slots: Vec<u32> = (0..residuals.rows() as u32).collect();
+        let arranged = arranged(residuals, &self.order);
+        let residuals = Matrix::new(&arranged, residuals.rows(), self.dim)?;
         let mut scratch = Scratch::default();
         for (piece, nearest) in encoder.iter().enumerate() {
             let columns =
@@ -198,20 +237,32 @@ impl Quantizer {
             .collect()
     }
 
-    /// Add up the codewords of a row.
+    /// Put the codewords of a row where its dimensions lie.
     pub(crate) fn decode(&self, codes: &[u8], into: &mut [f32]) {
         for (piece, &word) in self.starts.windows(2).zip(codes) {
             let word = &self.codebooks[usize::from(word) * self.dim..][..self.dim];
-            into[piece[0]..piece[1]].copy_from_slice(&word[piece[0]..piece[1]]);
+            for (&d, &value) in self.order[piece[0]..piece[1]].iter().zip(&word[piece[0]..piece[1]]) {
+                into[d as usize] = value;
+            }
         }
     }
 
-    /// `tables[piece * codewords + word]` = inner product of the query's piece and the codeword.
+    /// `tables[piece * codewords + word]` = inner product of the query's piece and the codeword; the query's values come in the order of
+    /// the pieces.
     pub(crate) fn tables(&self, kernels: &Kernels, query: &[f32], tables: &mut Vec<f32>) {
         tables.clear();
         tables.resize(self.pieces() * self.codewords, 0.0);
         (kernels.tables)(query, &self.crosswise, &self.starts, tables);
     }
+}
+
+/// Rows with their values in another order.
+fn arranged(rows: Matrix<'_>, order: &[u32]) -> Vec<f32> {
+    let mut arranged = Vec::with_capacity(rows.rows() * rows.dim());
+    for row in (0..rows.rows() as u32).map(|slot| rows.row(slot)) {
+        arranged.extend(order.iter().map(|&d| row[d as usize]));
+    }
+    arranged
 }
 
 /// Where pieces begin, and where the last one ends.
@@ -270,17 +321,20 @@ mod tests {
     fn more_codewords_lie_closer_and_tables_agree_with_decoding() {
         let (rows, dim, pieces) = (600, 11, 4);
         let mut rng = Rng::new(5, 0);
-        let data: Vec<f32> = (0..rows * dim).map(|_| rng.below(1000) as f32 / 500.0 - 1.0).collect();
+        let mut data: Vec<f32> = (0..rows * dim).map(|_| rng.below(1000) as f32 / 500.0 - 1.0).collect();
+        // The first dimensions tell most.
+        data.chunks_mut(dim).for_each(|row| row[..4].iter_mut().for_each(|value| *value *= 3.0));
         let matrix = Matrix::new(&data, rows, dim).unwrap();
         let mut errors = Vec::new();
         for bits in [Bits::Four, Bits::Eight] {
             let kernels = Kernels::best();
             let watch = Watch::new(&Unobserved);
-            let quantizer = Quantizer::train(kernels, matrix, pieces, bits, 1, 2, &watch).unwrap();
+            let (quantizer, share) = Quantizer::learn(kernels, matrix, pieces, bits, 1, 2, &watch).unwrap();
             let codes = quantizer.encode(kernels, &quantizer.encoder().unwrap(), matrix).unwrap();
             let mut tables = Vec::new();
             let query = matrix.row(17);
-            quantizer.tables(kernels, query, &mut tables);
+            let asked: Vec<f32> = quantizer.order().iter().map(|&d| query[d as usize]).collect();
+            quantizer.tables(kernels, &asked, &mut tables);
             let mut error = 0.0;
             for (row, codes) in data.chunks(dim).zip(codes.chunks(pieces)) {
                 let mut decoded = vec![0.0; dim];
@@ -294,10 +348,13 @@ mod tests {
                     .sum();
                 assert!((product - looked_up).abs() < 1e-4);
             }
-            let share = quantizer.share(kernels, matrix).unwrap();
             let left = f64::from(error) / (kernels.dot_exact)(&data, &data);
             // Means of what they stand for: what is kept and what is left make up the whole.
             assert!((share + left - 1.0).abs() < 0.02, "{share} {left}");
+            assert!(quantizer.order() != (0..dim as u32).collect::<Vec<_>>(), "dealt");
+            let order = (0..dim as u32).collect();
+            let plain = Quantizer::train(kernels, matrix, order, pieces, bits, 1, 2, &watch).unwrap();
+            assert!(share > plain.share(kernels, matrix).unwrap());
             errors.push(error);
         }
         assert!(errors[1] < 0.3 * errors[0], "{errors:?}");

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coarse::Coarse;
 use crate::codes::Codes;
+use crate::dealing;
 use crate::error::Result;
 use crate::filters::Filters;
 use crate::ivf_pq::{IvfPq, in_blocks, rerank_codes, stretch};
@@ -21,6 +22,7 @@ use crate::{npy, pool};
 
 const KIND: &str = "ivf_pq";
 const CODES: &str = "codes.npy";
+const ORDER: &str = "dimensions.npy";
 const CODEBOOKS: &str = "codebooks.npy";
 const TERMS: &str = "terms.npy";
 
@@ -35,6 +37,9 @@ struct Parameters {
     /// Indexes of before know of none, and their terms go without.
     #[serde(default = "unstretched")]
     stretch: f32,
+    /// Whether dimensions make up pieces in another order than they lie.
+    #[serde(default)]
+    dealt: bool,
 }
 
 fn unstretched() -> f32 {
@@ -42,8 +47,8 @@ fn unstretched() -> f32 {
 }
 
 impl IvfPq {
-    /// Write `index.json`, `centroids.npy`, `offsets.npy`, `slots.npy`, `codebooks.npy`, `codes.npy` and, for l2,
-    /// `terms.npy`.
+    /// Write `index.json`, `centroids.npy`, `offsets.npy`, `slots.npy`, `codebooks.npy`, `codes.npy`, for l2
+    /// `terms.npy`, and `dimensions.npy` where these are not in their own order.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -55,14 +60,19 @@ impl IvfPq {
             codewords: self.quantizer.codewords(),
             seed: self.seed,
             stretch: self.stretch,
+            dealt: !self.quantizer.order().is_sorted(),
         };
         let shape = [self.rows, self.bits.row_bytes(parameters.n_subvectors)];
         let codebooks = [parameters.codewords, self.dim];
+        let dealt = parameters.dealt;
         Header::new(KIND, self.metric, self.rows, self.dim, parameters).save(directory)?;
         self.coarse.save(directory)?;
         self.lists.save(directory)?;
         npy::write(&store::file(directory, CODEBOOKS), &codebooks, self.quantizer.codebooks())?;
         npy::write(&store::file(directory, CODES), &shape, &self.codes.to_rows(&self.lists))?;
+        if dealt {
+            npy::write(&store::file(directory, ORDER), &[self.dim], self.quantizer.order())?;
+        }
         if self.metric == Metric::L2 {
             npy::write(&store::file(directory, TERMS), &[self.rows], &self.terms_in_order())?;
         }
@@ -96,6 +106,11 @@ impl IvfPq {
         let kernels = Kernels::best();
         let coarse = Coarse::load(kernels, directory, metric, parameters.n_lists, dim)?;
         let lists = Lists::load(directory, parameters.n_lists, rows.rows())?;
+        let order: Vec<u32> =
+            if parameters.dealt { store::array(directory, ORDER, [dim])? } else { (0..dim as u32).collect() };
+        if !dealing::is_order(&order) {
+            return Err(store::damaged(directory, ORDER, "not each dimension is named once"));
+        }
         let codebooks = store::array(directory, CODEBOOKS, [codewords, dim])?;
         let row_bytes = bits.row_bytes(pieces);
         let packed: Vec<u8> = store::array(directory, CODES, [rows.rows(), row_bytes])?;
@@ -125,7 +140,7 @@ impl IvfPq {
                 &Watch::new(&Unobserved),
             )?,
             terms: in_blocks(&lists, &terms),
-            quantizer: Quantizer::new(dim, pieces, codewords, codebooks),
+            quantizer: Quantizer::new(order, pieces, codewords, codebooks),
             stretch: parameters.stretch,
             coarse,
             lists,

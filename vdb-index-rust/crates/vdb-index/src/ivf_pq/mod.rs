@@ -134,10 +134,7 @@ impl IvfPq {
                 residuals.extend(rows.row(slot).iter().zip(centroid).map(|(x, c)| x - c));
             }
             let residuals = Matrix::new(&residuals, sample.len(), dim)?;
-            let quantizer =
-                Quantizer::train(kernels, residuals, pieces, bits, options.seed, threads, &watch)?;
-            let share = quantizer.share(kernels, residuals)?;
-            (quantizer, share)
+            Quantizer::learn(kernels, residuals, pieces, bits, options.seed, threads, &watch)?
         };
         let (codes, parts) =
             encode(kernels, rows, metric, bits, &coarse, &lists, &quantizer, threads, &watch)?;

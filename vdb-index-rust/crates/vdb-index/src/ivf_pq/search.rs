@@ -230,11 +230,12 @@ impl IvfPq {
 
     /// Tables whose sums are added to the key.
     fn tables(&self, query: &[f32], values: &mut Vec<f32>) -> Tables {
+        let (order, centre) = (self.quantizer.order().iter().map(|&d| d as usize), self.coarse.centre());
         let factor: Vec<f32> = if self.metric == Metric::L2 {
             let stretch = -2.0 * self.stretch;
-            query.iter().zip(self.coarse.centre()).map(|(q, m)| stretch * (q - m)).collect()
+            order.map(|d| stretch * (query[d] - centre[d])).collect()
         } else {
-            query.iter().map(|q| -self.stretch * q).collect()
+            order.map(|d| -self.stretch * query[d]).collect()
         };
         self.quantizer.tables(self.kernels, &factor, values);
         self.codes.tables(self.kernels, values, self.quantizer.codewords())

@@ -158,6 +158,22 @@ fn rows_far_from_zero_are_found_as_well() {
     }
 }
 
+fn estimates_are_near(index: &IvfPq, fixture: &Fixture, metric: Metric) {
+    let found = index.search(fixture.rows(), fixture.queries(), 5, None, None, Some(0), 1).unwrap();
+    let (mut off, mut size) = (0.0, 0.0);
+    for (query, (slots, distances)) in
+        fixture.queries.chunks(fixture.dim).zip(found.slots.chunks(5).zip(found.distances.chunks(5)))
+    {
+        assert!(distances.windows(2).all(|pair| pair[0] <= pair[1]));
+        for (&slot, &estimate) in slots.iter().zip(distances) {
+            let truth = common::distance(query, fixture.rows().row(slot), metric);
+            off += (truth - f64::from(estimate)).abs();
+            size += truth.abs();
+        }
+    }
+    assert!(off < 0.35 * size, "{metric}: off by {off} of {size}");
+}
+
 #[test]
 fn estimates_are_near_the_distances() {
     let fixture = Fixture::clustered(4, 3000, 32, 20, 60);
@@ -168,19 +184,7 @@ fn estimates_are_near_the_distances() {
     ] {
         for n_bits in [4, 8] {
             let index = pq(&fixture, metric, n_bits);
-            let found = index.search(fixture.rows(), fixture.queries(), 5, None, None, Some(0), 1).unwrap();
-            let (mut off, mut size) = (0.0, 0.0);
-            for (query, (slots, distances)) in
-                fixture.queries.chunks(32).zip(found.slots.chunks(5).zip(found.distances.chunks(5)))
-            {
-                assert!(distances.windows(2).all(|pair| pair[0] <= pair[1]));
-                for (&slot, &estimate) in slots.iter().zip(distances) {
-                    let truth = common::distance(query, fixture.rows().row(slot), metric);
-                    off += (truth - f64::from(estimate)).abs();
-                    size += truth.abs();
-                }
-            }
-            assert!(off < 0.35 * size, "{metric} {n_bits}: off by {off} of {size}");
+            estimates_are_near(&index, &fixture, metric);
         }
     }
 }
@@ -276,12 +280,49 @@ fn a_stretch_makes_estimates_tell_more() {
     let (few, all) = (found(20), found(6000));
     let header = directory.path().join("index.json");
     let text = std::fs::read_to_string(&header).unwrap();
-    let line = text.lines().find(|line| line.contains("stretch")).unwrap();
-    assert!(text.contains(&format!(",\n{line}\n")), "the last field");
-    std::fs::write(&header, text.replace(&format!(",\n{line}"), "")).unwrap();
+    let (from, to) = (text.find(",\n    \"stretch\"").unwrap(), text.find("\n  }").unwrap());
+    std::fs::write(&header, format!("{}{}", &text[..from], &text[to..])).unwrap();
     let before = found(20);
     assert!(few > before + 0.02, "{few} with, {before} without");
     assert_eq!(all, found(6000));
+}
+
+/// Where the first dimensions tell most, as principal components do, pieces are made up of others than lie side by side.
+#[test]
+fn dimensions_are_dealt_where_the_first_tell_most() {
+    let mut fixture = Fixture::random(7, 3000, 48, 20);
+    for vector in fixture.rows.chunks_mut(48).chain(fixture.queries.chunks_mut(48)) {
+        vector.iter_mut().zip(1u16..).for_each(|(value, d)| *value /= f32::from(d));
+    }
+    for metric in METRICS {
+        let fixture = if metric == Metric::Cosine { fixture.clone().normalized() } else { fixture.clone() };
+        let directory = tempfile::tempdir().unwrap();
+        let index = pq(&fixture, metric, 4);
+        index.save(directory.path()).unwrap();
+        let loaded = IvfPq::load(directory.path(), fixture.rows(), metric, true).unwrap();
+        for rerank in [Some(0), Some(20)] {
+            let ask = |index: &IvfPq| {
+                index.search(fixture.rows(), fixture.queries(), 5, None, None, rerank, 1).unwrap()
+            };
+            assert_same(&ask(&loaded), &ask(&index), "dealt");
+        }
+        let found =
+            index.search(fixture.rows(), fixture.queries(), 5, None, Some(9999), Some(9999), 1).unwrap();
+        assert_same(&found, &twin(&fixture, 5, metric, None), "everything re-ranked");
+        estimates_are_near(&index, &fixture, metric);
+        let order = directory.path().join("dimensions.npy");
+        let whole = std::fs::read(&order).unwrap();
+        let mut twice = whole.clone();
+        let end = twice.len();
+        twice.copy_within(end - 8..end - 4, end - 4);
+        for bad in [&twice[..], &whole[..end - 4], &[]] {
+            std::fs::write(&order, bad).unwrap();
+            let error = IvfPq::load(directory.path(), fixture.rows(), metric, true).unwrap_err();
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        }
+        std::fs::remove_file(&order).unwrap();
+        assert!(IvfPq::load(directory.path(), fixture.rows(), metric, true).is_err());
+    }
 }
 
 #[test]
