@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, dashboard
 from looking import Reader
 from server_kit import ServerProcess
 
 import vdb_sdk
+from conftest import ROOT, SMALL, dashboard
 
 if TYPE_CHECKING:
     from pathlib import Path

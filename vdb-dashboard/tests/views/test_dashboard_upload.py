@@ -12,9 +12,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Pages
-
     import vdb_sdk
+    from conftest import Pages
 
 
 def lines(*rows: object) -> bytes:
