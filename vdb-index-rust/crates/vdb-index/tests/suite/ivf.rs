@@ -81,6 +81,28 @@ proptest! {
     }
 }
 
+/// An index remembers filters; it answers as it did before it knew them.
+#[test]
+fn a_filter_that_comes_again_is_answered_alike() {
+    let fixture = Fixture::clustered(3, 5000, 40, 8, 300);
+    let (rows, queries) = (fixture.rows(), fixture.queries());
+    for metric in METRICS {
+        let (flat, pq) = (flat(&fixture, metric, Some(90)), pq(&fixture, metric, 4));
+        for share in [2, 20, 97] {
+            let allowed: Vec<bool> = (0..5000u64).map(|slot| slot * 7919 % 101 < share).collect();
+            let words = allowed_words(&allowed);
+            let bitmap = Some(Bitmap::new(&words, 5000).unwrap());
+            let in_flat = || flat.search(rows, queries, 7, bitmap, Some(4), 1).unwrap();
+            let in_pq = || pq.search(rows, queries, 7, bitmap, Some(4), Some(20), 1).unwrap();
+            let first = (in_flat(), in_pq());
+            for _ in 0..3 {
+                assert_same(&in_flat(), &first.0, "ivf_flat");
+                assert_same(&in_pq(), &first.1, "ivf_pq");
+            }
+        }
+    }
+}
+
 #[test]
 fn batches_equal_single_queries() {
     let fixture = Fixture::clustered(12, 3000, 20, 100, 20);
