@@ -40,6 +40,10 @@ def test_searches_go_on_during_a_build(tmp_path: Path) -> None:
 
         for number in range(200):
             timed(number)
+        idle = [timed(number) for number in range(1_000)]
+
+        job = library.build_index("ivf_pq", wait=False)
+        busy: list[float] = []
         done = threading.Event()
         stale: list[str] = []
 
@@ -58,36 +62,20 @@ def test_searches_go_on_during_a_build(tmp_path: Path) -> None:
                     number += 1
                     time.sleep(0.02)
 
-        def measured() -> float:
-            """How many times the idle p99 the one during a build is."""
-            idle = [timed(number) for number in range(1_000)]
-            job = library.build_index("ivf_pq", wait=False)
-            busy: list[float] = []
-            done.clear()
-            writer = threading.Thread(target=write)
-            writer.start()
-            try:
-                while job.refresh().state in ("queued", "running"):
-                    busy.extend(timed(number) for number in range(20))
-            finally:
-                done.set()
-                writer.join()
-            assert job.refresh().state == "succeeded"
-            p99_idle, p99_busy = percentile(idle, 0.99), percentile(busy, 0.99)
-            print(
-                f"\n{rows} rows: p50 {1e3 * percentile(idle, 0.5):.2f} -> {1e3 * percentile(busy, 0.5):.2f} ms, "
-                f"p99 {1e3 * p99_idle:.2f} -> {1e3 * p99_busy:.2f} ms over {len(busy)} searches"
-            )
-            assert not stale
-            assert len(busy) >= 20
-            return p99_busy / p99_idle
-
-        # Of some 500 searches the p99 is the fifth slowest, and what made it slow may be another program: the machine is
-        # shared. On a fast one the scheduler's turns of some milliseconds, which do not get shorter, are near the bound.
-        ratios: list[float] = []
-        while len(ratios) < 3 and not any(ratio < 5 for ratio in ratios):
-            # The second and the third build replace an index that would answer in a tenth of the time.
-            library.build_index("brute", wait=True)
-            wait_until_quiet(library)
-            ratios.append(measured())
-        assert min(ratios) < 5, ratios
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            while job.refresh().state in ("queued", "running"):
+                busy.extend(timed(number) for number in range(20))
+        finally:
+            done.set()
+            writer.join()
+        assert job.refresh().state == "succeeded"
+        p99_idle, p99_busy = percentile(idle, 0.99), percentile(busy, 0.99)
+        print(
+            f"\n{rows} rows: p50 {1e3 * percentile(idle, 0.5):.2f} -> {1e3 * percentile(busy, 0.5):.2f} ms, "
+            f"p99 {1e3 * p99_idle:.2f} -> {1e3 * p99_busy:.2f} ms over {len(busy)} searches"
+        )
+        assert not stale
+        assert len(busy) >= 20
+        assert p99_busy < 5 * p99_idle
