@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use vdb_index::Matrix;
 use vdb_index::kernels::{
-    BLOCK, BLOCKS, BlockBounds, Blocks, CodedQuery, FAST_TABLE, Isa, Kernels, Meeting, PANEL, Panel, Planes,
-    RowBound, WholeBounds, pack, put_bound,
+    BLOCK, BLOCKS, BlockBounds, Blocks, CodedQuery, FAST_TABLE, Isa, Kernels, Meeting, PANEL, Packed, Panel,
+    Planes, RowBound, WholeBounds, put_bound,
 };
 
 const ROUNDS: usize = 9;
@@ -112,13 +112,12 @@ fn bytes(sets: &[&'static Kernels], rows: usize) {
         let name = format!("  whole codes put together, summed and screened, {count} queries");
         report(&name, &many, rows * count, |kernels| {
             let Some(whole) = kernels.whole else { return };
-            let (mut bytes, mut packed) = (Vec::new(), Vec::new());
-            pack(&queries, &mut packed);
+            let (mut bytes, mut packed) = (Vec::new(), Packed::default());
+            packed.pack(&queries);
             for picked in &picked {
-                (whole.assemble)(&blocks, picked, &mut bytes);
-                let (queries, limits) = (black_box(queries.as_slice()), limits.as_slice());
-                let met =
-                    Meeting { bytes: &bytes, packed: &packed, blocks: &blocks, picked, queries, limits };
+                (whole.assemble)(&blocks, picked, &[], &mut bytes);
+                let (packed, limits) = (black_box(&packed), limits.as_slice());
+                let met = Meeting { bytes: &bytes, packed, blocks: &blocks, picked, limits };
                 (whole.screen)(&met, &mut |_, passed, _| {
                     black_box(passed);
                 });
@@ -129,7 +128,7 @@ fn bytes(sets: &[&'static Kernels], rows: usize) {
         let Some(whole) = kernels.whole else { return };
         let mut bytes = Vec::new();
         for picked in &picked {
-            (whole.assemble)(&blocks, picked, &mut bytes);
+            (whole.assemble)(&blocks, picked, &[], &mut bytes);
             black_box(&bytes);
         }
     });

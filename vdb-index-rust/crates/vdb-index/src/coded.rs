@@ -155,7 +155,7 @@ mod tests {
     use crate::basis::mean;
     use crate::bounds::Bound;
     use crate::kernels::Isa;
-    use crate::kernels::{BLOCKS, Meeting, RowBound, pack};
+    use crate::kernels::{BLOCKS, Meeting, Packed, RowBound};
     use crate::watch::Unobserved;
     use proptest::prelude::*;
 
@@ -224,12 +224,11 @@ mod tests {
                     (kernels.code_screen)(&blocks, &[block as u32], &[&coded_query], &[limit], &sums, &mut passed);
                     prop_assert!(passed[0] >> row & 1 == 1, "{}: upper halves exclude too much", kernels.isa);
                     if let Some(many) = kernels.whole {
-                        let (mut bytes, mut packed, mut passed) = (Vec::new(), Vec::new(), [0]);
-                        let queries = [&coded_query];
-                        (many.assemble)(&blocks, &[block as u32], &mut bytes);
-                        pack(&queries, &mut packed);
+                        let (mut bytes, mut packed, mut passed) = (Vec::new(), Packed::default(), [0]);
+                        (many.assemble)(&blocks, &[block as u32], &[], &mut bytes);
+                        packed.pack(&[&coded_query]);
                         let (picked, limits) = ([block as u32], [limit]);
-                        let met = Meeting { bytes: &bytes, packed: &packed, blocks: &blocks, picked: &picked, queries: &queries, limits: &limits };
+                        let met = Meeting { bytes: &bytes, packed: &packed, blocks: &blocks, picked: &picked, limits: &limits };
                         (many.screen)(&met, &mut |_, rows, _| passed = [rows]);
                         prop_assert!(passed[0] >> row & 1 == 1, "whole codes exclude too much");
                     }

@@ -7,7 +7,7 @@ use crate::bitmap::Bitmap;
 use crate::bounds::Bound;
 use crate::coded::Coded;
 use crate::kernels::{
-    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels, Line, MOST_AHEAD, Meeting, WholeKernels, pack,
+    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels, Line, MOST_AHEAD, Meeting, Packed, WholeKernels,
 };
 use crate::topk::Candidates;
 
@@ -39,7 +39,7 @@ pub(crate) struct Coding {
     pending: Vec<Pending>,
     /// Codes that were put together, and those of queries that meet them.
     bytes: Vec<Line>,
-    packed: Vec<Line>,
+    packed: Packed,
     sums: [BlockSums; TOGETHER],
     alone: Alone,
 }
@@ -99,24 +99,25 @@ impl<'a> Sieve<'a> {
         let Coding { queries, candidates, bytes, packed, .. } = coding;
         let asking: Vec<&CodedQuery> = who.iter().map(|&number| &queries[number as usize]).collect();
         let mut limits = vec![0.0f32; who.len()];
-        pack(&asking, packed);
-        for picks in picks.chunks(BLOCKS) {
-            let (picked, count) = blocks_of::<BLOCKS>(picks);
-            let (picked, live) = (&picked[..count], live_of(picks));
+        packed.pack(&asking);
+        for (at, group) in picks.chunks(BLOCKS).enumerate() {
+            let (picked, count) = blocks_of::<BLOCKS>(group);
+            let (next, coming) = blocks_of::<BLOCKS>(picks.get((at + 1) * BLOCKS..).unwrap_or_default());
+            let (picked, live) = (&picked[..count], live_of(group));
             for (limit, &number) in limits.iter_mut().zip(who) {
                 *limit = candidates[number as usize].limit();
             }
-            (whole.assemble)(&self.blocks, picked, bytes);
+            (whole.assemble)(&self.blocks, picked, &next[..coming], bytes);
             let mut offer = |number: usize, passed: u64, sums: &BlockSums| {
                 for (at, row) in bits_of(passed & live) {
                     let place = picked[at] * BLOCK as u32 + row as u32;
                     let (key, error) = self.blocks.estimate(asking[number], place, sums[at][row]);
-                    let slot = self.slot(picks[at].start + row as u32);
+                    let slot = self.slot(group[at].start + row as u32);
                     candidates[who[number] as usize].offer(key, error, slot);
                 }
             };
             let blocks = &self.blocks;
-            let met = Meeting { bytes, packed, blocks, picked, queries: &asking, limits: &limits };
+            let met = Meeting { bytes, packed, blocks, picked, limits: &limits };
             (whole.screen)(&met, &mut offer);
         }
     }

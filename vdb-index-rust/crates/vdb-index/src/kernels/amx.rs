@@ -9,23 +9,24 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _mm512_loadu_si512, _xgetbv};
 use std::sync::OnceLock;
 
-use super::blocks::{
-    BLOCK, BLOCKS, BlockSums, LINE, Line, Meeting, PACKED, Passing, WholeKernels, packed_lines,
-};
-use super::whole::{Asking, Bounds, assemble};
+use super::blocks::{BLOCK, BLOCKS, BlockSums, LINE};
+use super::meeting::{Line, Meeting, Passing, WholeKernels, packed_lines};
+use super::whole::{Asking, assemble, rows_of, store};
 use super::{Isa, Kernels, vbmi};
 
 /// Lines of a tile.
 const TILE: usize = 16;
+/// Queries side by side.
+const QUERIES: usize = 16;
 
 pub(super) static KERNELS: Kernels = Kernels { isa: Isa::Amx, whole: Some(&WHOLE), ..vbmi::KERNELS };
 
 static WHOLE: WholeKernels = WholeKernels {
     worthwhile: 16,
     steps: TILE,
-    assemble: |blocks, picked, bytes| {
+    assemble: |blocks, picked, next, bytes| {
         // SAFETY: only the table of a CPU with AVX-512 names this one.
-        unsafe { assemble::<TILE>(blocks, picked, bytes) }
+        unsafe { assemble::<TILE>(blocks, picked, next, bytes) }
     },
     screen: |met, passing| {
         // SAFETY: `Kernels::of` hands this table out only after `is_available` said so.
@@ -94,47 +95,52 @@ static CONFIG: Config = Config {
 
 /// Inner products of 16 queries with the rows of four blocks.
 #[repr(C, align(64))]
-struct Sums([BlockSums; PACKED]);
+struct Sums([BlockSums; QUERIES]);
 
 /// # Safety
 /// [`is_available`].
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn screen(met: &Meeting<'_>, passing: &mut Passing<'_>) {
     met.check(WHOLE.steps);
-    let Meeting { bytes, packed, blocks, picked, queries, limits } = *met;
-    let Some(&last) = picked.last() else { return };
+    let Meeting { bytes, packed, blocks, picked, limits } = *met;
+    if picked.is_empty() {
+        return;
+    }
     let (tiles, lines) = (packed_lines(blocks.groups()), (blocks.groups() * 2).next_multiple_of(TILE));
-    let bounds: [Bounds; BLOCKS] =
-        std::array::from_fn(|b| Bounds::of(blocks, picked.get(b).copied().unwrap_or(last)));
-    let mut sums = [const { Sums([[[0; BLOCK]; BLOCKS]; PACKED]) }; 2];
+    let (rows, most) = rows_of::<BLOCKS>(met);
+    let mut sums = [const { Sums([[[0; BLOCK]; BLOCKS]; QUERIES]) }; 2];
     // Where there are fewer blocks the last one is summed up again, into places that nobody reads.
     let codes: [*const Line; BLOCKS] =
         std::array::from_fn(|b| bytes[b.min(picked.len() - 1) * lines..][..lines].as_ptr());
     // SAFETY: the CPU has tiles and the process may use them, as the caller promises; the address is that of 64 bytes.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, preserves_flags, readonly)) };
     let sum_up = |number: usize, sums: &mut Sums| {
-        if tiles > 0 && number * PACKED < queries.len() {
-            let packed = packed[number * PACKED * tiles..][..PACKED * tiles].as_ptr();
+        if tiles > 0 && number * QUERIES < limits.len() {
+            let packed = packed.lines[number * QUERIES * tiles..][..QUERIES * tiles].as_ptr();
             // SAFETY: tiles are set up; `codes` name `16 * tiles` lines each, and `packed` as many.
             unsafe { products(codes, packed, tiles, sums) };
         }
     };
     sum_up(0, &mut sums[0]);
-    for (number, (queries, limits)) in queries.chunks(PACKED).zip(limits.chunks(PACKED)).enumerate() {
+    for (number, (asked, limits)) in packed.asked.chunks(QUERIES).zip(limits.chunks(QUERIES)).enumerate() {
         // The CPU works on the next products while these sums are looked at.
         let [these, next] = &mut sums;
         let (these, next) = if number % 2 == 0 { (these, next) } else { (next, these) };
         sum_up(number + 1, next);
-        for (q, (query, &limit)) in queries.iter().zip(limits).enumerate() {
-            let asking = Asking::of(query, limit);
+        for (q, (query, &limit)) in asked.iter().zip(limits).enumerate() {
+            let asking = Asking::of(query, limit, most);
             let (mut passed, sums) = (0, &mut these.0[q]);
-            for (b, (bounds, sums)) in bounds.iter().zip(sums.iter_mut()).take(picked.len()).enumerate() {
+            for (b, (rows, sums)) in rows.iter().zip(sums.iter_mut()).take(picked.len()).enumerate() {
                 // SAFETY: 16 sums of 4 bytes are 64 bytes.
-                let total = unsafe { _mm512_loadu_si512(sums.as_ptr().cast()) };
-                passed |= bounds.within(&asking, total, sums) << (b * BLOCK);
+                let total = asking.begin(unsafe { _mm512_loadu_si512(sums.as_ptr().cast()) });
+                let within = rows.within(&asking, total);
+                if within != 0 {
+                    store(total, sums);
+                }
+                passed |= u64::from(within) << (b * BLOCK);
             }
             if passed != 0 {
-                passing(number * PACKED + q, passed, sums);
+                passing(number * QUERIES + q, passed, sums);
             }
         }
     }

@@ -30,6 +30,7 @@ mod blocks;
 mod fast;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod generic;
+mod meeting;
 mod nearest;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -50,15 +51,16 @@ use crate::matrix::Matrix;
 
 pub use bases::{BlockBases, CodeBasesKernel, WithinKernel};
 pub use blocks::{
-    AssembleKernel, BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel,
-    CodedQuery, EncodeKernel, Encoded, Line, LowerSumsKernel, Meeting, NearestRow, Passing, Planes, RowBound,
-    RowSumsKernel, WholeBounds, WholeKernel, WholeKernels, pack, put_bound,
+    BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel, CodedQuery,
+    EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel, WholeBounds,
+    put_bound,
 };
 pub(crate) use blocks::{GROUP, LINE, MAX_DIM, MOST_AHEAD, STEP, ZERO};
 pub use fast::{
     FAST_GROUP, FAST_TABLE, FAST_WORDS, FastKeepKernel, FastKeys, FastLayout, FastScanKernel,
     FastScreenKernel, FastSums, FastTablesKernel, TABLES_TOGETHER,
 };
+pub use meeting::{Asked, AssembleKernel, Line, Meeting, Packed, Passing, WholeKernel, WholeKernels};
 pub use nearest::NearestKeysKernel;
 
 /// Vectors side by side in a [`Panel`].

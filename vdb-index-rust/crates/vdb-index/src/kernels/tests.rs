@@ -5,7 +5,7 @@
 
 use super::{
     BLOCK, BLOCKS, Best, BlockBounds, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, FastKeys, Isa,
-    Kernels, Lanes, Meeting, NearestRow, PANEL, Panel, Passing, Planes, RowBound, WholeBounds, pack,
+    Kernels, Lanes, Meeting, NearestRow, PANEL, Packed, Panel, Passing, Planes, RowBound, WholeBounds,
     put_bound,
 };
 use crate::matrix::Matrix;
@@ -407,10 +407,10 @@ fn through_whole(
     passing: &mut Passing<'_>,
 ) {
     let Some(whole) = kernels.whole else { return };
-    let (mut bytes, mut packed) = (Vec::new(), Vec::new());
-    (whole.assemble)(blocks, picked, &mut bytes);
-    pack(queries, &mut packed);
-    let met = Meeting { bytes: &bytes, packed: &packed, blocks, picked, queries, limits };
+    let (mut bytes, mut packed) = (Vec::new(), Packed::default());
+    (whole.assemble)(blocks, picked, &picked[picked.len() / 2..], &mut bytes);
+    packed.pack(queries);
+    let met = Meeting { bytes: &bytes, packed: &packed, blocks, picked, limits };
     (whole.screen)(&met, passing);
 }
 
@@ -542,9 +542,13 @@ proptest! {
                         let length = norm[place] + residual[place] + rough[place];
                         let mut checks = vec![(upper[0], sum, rough[place], length)];
                         if kernels.whole.is_some() {
-                            // The largest of the block's errors does for all of its rows.
-                            let [residual, length] = whole_bounds[block as usize].most;
-                            checks.push((whole[0], product, residual, length));
+                            // The largest error of all blocks does for each of their rows.
+                            let most = |at: usize| {
+                                picked.iter().map(|&block| whole_bounds[block as usize].most[at]).fold(0.0, |most, value| {
+                                    if value > most || value.is_nan() { value } else { most }
+                                })
+                            };
+                            checks.push((whole[0], product, most(0), most(1)));
                         }
                         for (passed, sum, left, length) in checks {
                             let product = sum as f32 * scale[place] * 0.5;

@@ -2,17 +2,16 @@
 //! one instruction for 64 products, and no second look at what passed.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _CMP_LT_OQ, _mm512_add_epi32, _mm512_and_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_i32gather_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mul_ps, _mm512_mullo_epi32, _mm512_or_si512, _mm512_set_epi32, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32,
-    _mm512_storeu_si512,
+    __m512, __m512i, _CMP_NLT_UQ, _mm512_add_epi32, _mm512_and_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi32,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::blocks::{
-    BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodedQuery, LINE, Line, Meeting, Passing, STEP,
-    WholeKernels, ZERO, packed_lines,
-};
+use super::blocks::{BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, LINE, STEP, ZERO};
+use super::generic::prefetch_bytes;
+use super::meeting::{Asked, Line, Meeting, Passing, WholeKernels, packed_lines};
 
 /// Queries side by side: four blocks by six queries are 24 sums, four registers of codes and a broadcast of 32 registers.
 const QUERIES: usize = 6;
@@ -20,9 +19,9 @@ const QUERIES: usize = 6;
 pub(super) static KERNELS: WholeKernels = WholeKernels {
     worthwhile: 48,
     steps: 1,
-    assemble: |blocks, picked, bytes| {
+    assemble: |blocks, picked, next, bytes| {
         // SAFETY: only tables of a CPU with AVX-512 name this one.
-        unsafe { assemble::<1>(blocks, picked, bytes) }
+        unsafe { assemble::<1>(blocks, picked, next, bytes) }
     },
     screen: |met, passing| {
         // SAFETY: only tables of a CPU with VNNI name this one.
@@ -32,66 +31,115 @@ pub(super) static KERNELS: WholeKernels = WholeKernels {
 
 /// See [`AssembleKernel`](super::AssembleKernel); blocks are filled up to a multiple of `STEPS`.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn assemble<const STEPS: usize>(blocks: &Blocks<'_>, picked: &[u32], bytes: &mut Vec<Line>) {
+pub(super) fn assemble<const STEPS: usize>(
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    next: &[u32],
+    bytes: &mut Vec<Line>,
+) {
     let lines = (blocks.groups() * 2).next_multiple_of(STEPS);
     // What is there is written over, or meets zeros: nothing needs to be cleared.
     bytes.resize(picked.len() * lines, Line([0; LINE]));
-    let rows = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    // The lower halves of a row follow those of the row before.
-    let places = _mm512_mullo_epi32(rows, _mm512_set1_epi32((blocks.groups() * STEP) as i32));
     let (first, second) = (_mm512_set1_epi8(0x0F), _mm512_set1_epi8(0xF0u8 as i8));
-    for (&block, bytes) in picked.iter().zip(bytes.chunks_exact_mut(lines.max(1))) {
+    for (at, (&block, bytes)) in picked.iter().zip(bytes.chunks_exact_mut(lines.max(1))).enumerate() {
+        if let Some(&next) = next.get(at) {
+            prefetch_bytes(blocks.codes(next));
+            prefetch_bytes(blocks.lower_of(next));
+        }
         let upper = blocks.codes(block).as_chunks::<LINE>().0;
         let lower = blocks.lower_of(block);
         assert_eq!(lower.len(), upper.len() * LINE, "both halves of the codes");
-        for (group, (line, pair)) in upper.iter().zip(bytes.as_chunks_mut::<2>().0).enumerate() {
-            // SAFETY: `row * 4 groups + 4 group + 4` is at most the length of `lower`, for up to 15 rows and this group; a line
-            // has 64 bytes.
-            let (upper, lower) = unsafe {
-                let base = lower.as_ptr().add(group * STEP);
-                (_mm512_loadu_si512(line.as_ptr().cast()), _mm512_i32gather_epi32::<1>(places, base.cast()))
-            };
-            let low = _mm512_or_si512(
-                _mm512_and_si512(_mm512_slli_epi32::<4>(upper), second),
-                _mm512_and_si512(lower, first),
-            );
-            let high = _mm512_or_si512(
-                _mm512_and_si512(upper, second),
-                _mm512_and_si512(_mm512_srli_epi32::<4>(lower), first),
-            );
-            // SAFETY: lines of 64 bytes.
-            unsafe {
-                _mm512_storeu_si512(pair[0].0.as_mut_ptr().cast(), low);
-                _mm512_storeu_si512(pair[1].0.as_mut_ptr().cast(), high);
+        let pairs = bytes.as_chunks_mut::<2>().0;
+        for (at, (upper, pairs)) in upper.chunks(BLOCK).zip(pairs.chunks_mut(BLOCK)).enumerate() {
+            let lower = crosswise(lower, at * BLOCK, upper.len());
+            for ((line, lower), pair) in upper.iter().zip(lower).zip(pairs) {
+                // SAFETY: a line of 64 bytes.
+                let upper = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
+                let low = _mm512_or_si512(
+                    _mm512_and_si512(_mm512_slli_epi32::<4>(upper), second),
+                    _mm512_and_si512(lower, first),
+                );
+                let high = _mm512_or_si512(
+                    _mm512_and_si512(upper, second),
+                    _mm512_and_si512(_mm512_srli_epi32::<4>(lower), first),
+                );
+                // SAFETY: lines of 64 bytes.
+                unsafe {
+                    _mm512_storeu_si512(pair[0].0.as_mut_ptr().cast(), low);
+                    _mm512_storeu_si512(pair[1].0.as_mut_ptr().cast(), high);
+                }
             }
         }
     }
 }
 
+/// Four bytes of each of 16 rows a register, from `count` times four bytes of each row of a block, `first` times four bytes on; up
+/// to 16 registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn crosswise(rows: &[u8], first: usize, count: usize) -> [__m512i; BLOCK] {
+    let row_bytes = rows.len() / BLOCK;
+    assert!(count <= BLOCK && (first + count) * STEP <= row_bytes, "these bytes of each row");
+    let there = ((1u32 << count) - 1) as u16;
+    let mut lines = [_mm512_setzero_si512(); BLOCK];
+    for (row, line) in lines.iter_mut().enumerate() {
+        // SAFETY: `count` times four bytes from there on lie within the row; what is outside of the mask is not read.
+        *line = unsafe {
+            _mm512_maskz_loadu_epi32(there, rows.as_ptr().add(row * row_bytes + first * STEP).cast())
+        };
+    }
+    // In each quarter of a register, first two rows alternate, then four; then quarters change places.
+    let mut fours = [[_mm512_setzero_si512(); 4]; 4];
+    for (of_four, rows) in fours.iter_mut().zip(lines.as_chunks::<4>().0) {
+        let lows = [_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3])];
+        let highs = [_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3])];
+        *of_four = [
+            _mm512_unpacklo_epi64(lows[0], lows[1]),
+            _mm512_unpackhi_epi64(lows[0], lows[1]),
+            _mm512_unpacklo_epi64(highs[0], highs[1]),
+            _mm512_unpackhi_epi64(highs[0], highs[1]),
+        ];
+    }
+    for i in 0..4 {
+        let [a, b, c, d] = fours.map(|of_four| of_four[i]);
+        let evens = [_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0x88>(c, d)];
+        let odds = [_mm512_shuffle_i32x4::<0xDD>(a, b), _mm512_shuffle_i32x4::<0xDD>(c, d)];
+        lines[i] = _mm512_shuffle_i32x4::<0x88>(evens[0], evens[1]);
+        lines[4 + i] = _mm512_shuffle_i32x4::<0x88>(odds[0], odds[1]);
+        lines[8 + i] = _mm512_shuffle_i32x4::<0xDD>(evens[0], evens[1]);
+        lines[12 + i] = _mm512_shuffle_i32x4::<0xDD>(odds[0], odds[1]);
+    }
+    lines
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn screen(met: &Meeting<'_>, passing: &mut Passing<'_>) {
+    match met.picked.len() {
+        0 => {}
+        1 => screen_blocks::<1>(met, passing),
+        2 => screen_blocks::<2>(met, passing),
+        3 => screen_blocks::<3>(met, passing),
+        _ => screen_blocks::<BLOCKS>(met, passing),
+    }
+}
+
+/// As [`screen`], for `B` blocks.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn screen_blocks<const B: usize>(met: &Meeting<'_>, passing: &mut Passing<'_>) {
     met.check(KERNELS.steps);
-    let Meeting { bytes, packed, blocks, picked, queries, limits } = *met;
-    let lines = packed_lines(blocks.groups());
+    let Meeting { bytes, packed, blocks, limits, .. } = *met;
+    let (steps, lines) = (blocks.groups() * 2, packed_lines(blocks.groups()));
+    let (rows, most) = rows_of::<B>(met);
     let mut sums = [[[0; BLOCK]; BLOCKS]; QUERIES];
-    for (number, (asked, limits)) in queries.chunks(QUERIES).zip(limits.chunks(QUERIES)).enumerate() {
-        let packed = &packed[number * QUERIES * lines..];
-        let mut passed = [0; QUERIES];
-        if let (Ok(picked), Ok(asked)) =
-            (<[u32; BLOCKS]>::try_from(picked), <[&CodedQuery; QUERIES]>::try_from(asked))
-        {
-            tile(bytes, packed, blocks, picked, 0, asked, limits, &mut sums, &mut passed);
-        } else {
-            for (q, query) in asked.iter().enumerate() {
-                for (b, &block) in picked.iter().enumerate() {
-                    let of_block = &bytes[b * blocks.groups() * 2..][..blocks.groups() * 2];
-                    let (packed, limits) = (&packed[q * lines..], &limits[q..=q]);
-                    let (sums, passed) = (&mut sums[q..=q], &mut passed[q..=q]);
-                    tile(of_block, packed, blocks, [block], b, [query], limits, sums, passed);
-                }
-            }
-        }
-        for (q, (&passed, sums)) in passed.iter().zip(&sums).enumerate() {
+    for (number, (asked, limits)) in packed.asked.chunks(QUERIES).zip(limits.chunks(QUERIES)).enumerate() {
+        // Where there are fewer queries the last one stands in for those that are missing, and meets the zeros of their places.
+        let asking = std::array::from_fn(|q| {
+            let q = q.min(asked.len() - 1);
+            Asking::of(&asked[q], limits[q], most)
+        });
+        let packed = &packed.lines[number * QUERIES * lines..];
+        let passed = tile::<B>(bytes, packed, (steps, lines), &rows, &asking, &mut sums);
+        for (q, (&passed, sums)) in passed.iter().zip(&sums).take(asked.len()).enumerate() {
             if passed != 0 {
                 passing(number * QUERIES + q, passed, sums);
             }
@@ -99,32 +147,29 @@ fn screen(met: &Meeting<'_>, passing: &mut Passing<'_>) {
     }
 }
 
-/// `B` blocks, the first of which is the `first` of the sums, and `Q` queries; `screen` saw that lengths agree.
+/// Which rows of `B` blocks pass for each of six queries, whose sums stay in registers unless one of theirs does. There are
+/// `steps` of `bytes` a block, and `lines` of `packed` a query, which hold at least as many steps.
 #[inline]
-#[allow(clippy::too_many_arguments, reason = "the arguments of the kernel, and where the tile lies")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile<const B: usize, const Q: usize>(
+fn tile<const B: usize>(
     bytes: &[Line],
     packed: &[Line],
-    blocks: &Blocks<'_>,
-    picked: [u32; B],
-    first: usize,
-    queries: [&CodedQuery; Q],
-    limits: &[f32],
-    sums: &mut [BlockSums],
-    passed: &mut [u64],
-) {
-    let steps = blocks.groups() * 2;
-    let lines = packed_lines(blocks.groups());
-    let values: [*const i32; Q] = std::array::from_fn(|q| packed[q * lines..].as_ptr().cast());
-    let mut total: [[__m512i; B]; Q] = [[_mm512_setzero_si512(); B]; Q];
+    (steps, lines): (usize, usize),
+    rows: &[RowsOfBlock; B],
+    asking: &[Asking; QUERIES],
+    sums: &mut [BlockSums; QUERIES],
+) -> [u64; QUERIES] {
+    assert!(bytes.len() >= B * steps && packed.len() >= QUERIES * lines, "codes of all blocks and queries");
+    assert!(lines * BLOCK >= steps, "codes of a whole query");
+    let values: [*const i32; QUERIES] = std::array::from_fn(|q| packed[q * lines..].as_ptr().cast());
+    let mut total: [[__m512i; B]; QUERIES] = std::array::from_fn(|q| [_mm512_set1_epi32(asking[q].start); B]);
     for step in 0..steps {
         let mut codes = [_mm512_setzero_si512(); B];
         for (b, codes) in codes.iter_mut().enumerate() {
-            // SAFETY: `b * steps + step < B * steps`, the number of lines.
+            // SAFETY: `b * steps + step < B * steps`, at most the number of lines.
             *codes = unsafe { _mm512_loadu_si512(bytes.as_ptr().add(b * steps + step).cast()) };
         }
-        for q in 0..Q {
+        for q in 0..QUERIES {
             // SAFETY: a query has `lines` lines, which hold at least `steps` times four codes.
             let value = _mm512_set1_epi32(unsafe { values[q].add(step).read() });
             for b in 0..B {
@@ -132,77 +177,99 @@ fn tile<const B: usize, const Q: usize>(
             }
         }
     }
-    for (b, &block) in picked.iter().enumerate() {
-        let bounds = Bounds::of(blocks, block);
-        for q in 0..Q {
-            let asking = Asking::of(queries[q], limits[q]);
-            passed[q] |=
-                bounds.within(&asking, total[q][b], &mut sums[q][first + b]) << ((first + b) * BLOCK);
+    // One loop after the other, and nothing is called: each is unrolled, so that sums stay in registers.
+    let mut within = [[0u16; B]; QUERIES];
+    for q in 0..QUERIES {
+        for b in 0..B {
+            within[q][b] = rows[b].within(&asking[q], total[q][b]);
         }
     }
+    for q in 0..QUERIES {
+        if within[q] != [0; B] {
+            for b in 0..B {
+                store(total[q][b], &mut sums[q][b]);
+            }
+        }
+    }
+    within.map(|within| within.iter().rev().fold(0, |rows, &within| rows << BLOCK | u64::from(within)))
 }
 
-/// What is known about the rows of a block by whole codes.
+/// What is known about the rows of a block.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct RowsOfBlock {
     scale: __m512,
+    /// What half of the squared norm takes from closeness at least.
     half: __m512,
-    most: [f32; 2],
 }
 
 /// What a query brings to each block.
-pub(super) struct Asking<'a> {
-    query: &'a CodedQuery,
-    limit: f32,
-    start: __m512i,
-    unit: __m512,
-    by_half: __m512,
+#[derive(Clone, Copy)]
+pub(super) struct Asking {
+    start: i32,
+    unit: f32,
+    threshold: f32,
 }
 
-impl<'a> Asking<'a> {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn of(query: &'a CodedQuery, limit: f32) -> Self {
-        Self {
-            query,
-            limit,
-            // Products of codes are wanted, not of bytes: less what the zeros of codes make.
-            start: _mm512_set1_epi32(-i32::from(ZERO) * query.total),
-            // For sums that are twice as large, as everywhere else.
-            unit: _mm512_set1_ps(2.0 * query.scale),
-            by_half: _mm512_set1_ps(query.by_half - 1.0),
+/// What is known about the rows of each block, the last one again where there are fewer; the largest residual of any, and the
+/// largest length.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn rows_of<const B: usize>(met: &Meeting<'_>) -> ([RowsOfBlock; B], [f32; 2]) {
+    let by_half = _mm512_set1_ps(met.packed.by_half - 1.0);
+    let mut most = [0.0f32; 2];
+    let rows = std::array::from_fn(|b| {
+        let block = met.picked[b.min(met.picked.len() - 1)];
+        let (BlockBounds { scale, half, .. }, whole) = (met.blocks.bounds(block), met.blocks.whole(block));
+        for (most, value) in most.iter_mut().zip(whole.most) {
+            *most = if value > *most || value.is_nan() { value } else { *most };
         }
-    }
-}
-
-impl Bounds {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn of(blocks: &Blocks<'_>, block: u32) -> Self {
-        let (BlockBounds { scale, half, .. }, most) = (blocks.bounds(block), blocks.whole(block).most);
         // SAFETY: each of the arrays has 16 values of 4 bytes.
         let (scale, half) = unsafe { (_mm512_loadu_ps(scale.as_ptr()), _mm512_loadu_ps(half.as_ptr())) };
-        Self { scale, half, most }
+        RowsOfBlock { scale, half: _mm512_mul_ps(half, by_half) }
+    });
+    (rows, most)
+}
+
+impl Asking {
+    /// What a query wants of rows, whose residuals and lengths are these at most.
+    #[inline]
+    pub(super) fn of(query: &Asked, limit: f32, most: [f32; 2]) -> Self {
+        // Whole codes leave out so little that one error, the largest of the blocks, does for all rows. What is no number, or
+        // infinite where that error is, is never below the threshold.
+        let error = query.by_residual.mul_add(most[0], query.by_norm * most[1]);
+        Self {
+            // Products of codes are wanted, not of bytes: less what the zeros of codes make.
+            start: -i32::from(ZERO) * query.total,
+            // For sums that are twice as large, as everywhere else.
+            unit: 2.0 * query.scale,
+            threshold: -(limit + error),
+        }
     }
 
-    /// Bit `row` = its key may be within the limit; then `sums` are written, from the inner products of codes and bytes.
+    /// The inner product of codes, from that of codes and bytes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn within(&self, asking: &Asking<'_>, total: __m512i, sums: &mut [i32; BLOCK]) -> u64 {
-        let Asking { query, limit, start, unit, by_half } = asking;
-        // Whole codes leave out so little that one error, the largest of the block, does for its rows. What is no number, or
-        // infinite where that error is, is never below the threshold.
-        let error = query.by_residual.mul_add(self.most[0], query.by_norm * self.most[1]);
-        let threshold = _mm512_set1_ps(-(limit + error));
-        let total = _mm512_add_epi32(total, *start);
-        // The key with its sign turned, and what half of the squared norm may be off by.
-        let beside = _mm512_mul_ps(self.half, *by_half);
-        let closeness = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total), _mm512_mul_ps(self.scale, *unit), beside);
-        let within = !_mm512_cmp_ps_mask::<_CMP_LT_OQ>(closeness, threshold);
-        if within != 0 {
-            // SAFETY: 16 sums of 4 bytes are 64 bytes.
-            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_slli_epi32::<1>(total)) };
-        }
-        u64::from(within)
+    pub(super) fn begin(&self, total: __m512i) -> __m512i {
+        _mm512_add_epi32(total, _mm512_set1_epi32(self.start))
     }
+}
+
+impl RowsOfBlock {
+    /// Bit `row` = its key may be within the limit, by the inner products of codes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn within(&self, asking: &Asking, total: __m512i) -> u16 {
+        let factor = _mm512_mul_ps(self.scale, _mm512_set1_ps(asking.unit));
+        // The key with its sign turned.
+        let closeness = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total), factor, self.half);
+        _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(closeness, _mm512_set1_ps(asking.threshold))
+    }
+}
+
+/// Inner products of codes as sums, which are twice as large.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn store(total: __m512i, sums: &mut [i32; BLOCK]) {
+    // SAFETY: 16 sums of 4 bytes are 64 bytes.
+    unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_slli_epi32::<1>(total)) };
 }
