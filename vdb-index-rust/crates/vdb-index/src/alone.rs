@@ -10,6 +10,8 @@
 //! second look          rows below the limit that these leave
 //! ```
 
+use std::cell::RefCell;
+
 use crate::kernels::{BLOCK, BLOCKS, BlockBases, BlockSums, CodedQuery, MOST_AHEAD};
 use crate::sieve::{Pick, Sieve, bits_of, blocks_of};
 use crate::topk::Candidates;
@@ -21,9 +23,24 @@ const KEPT: usize = 512;
 /// the last one.
 const FIRST: usize = 4;
 
+thread_local! {
+    /// A query needs some 80 KB, which every thread keeps: to ask for them and clear them took a twentieth of a short search.
+    static ALONE: RefCell<Alone> = RefCell::default();
+}
+
+/// Offer the rows of `picks` to one query.
+pub(crate) fn see_alone(sieve: &Sieve<'_>, picks: &[Pick], query: &CodedQuery, candidates: &mut Candidates) {
+    ALONE.with_borrow_mut(|alone| {
+        for start in (0..picks.len()).step_by(KEPT) {
+            let (kept, next) = picks[start..].split_at(KEPT.min(picks.len() - start));
+            alone.see(sieve, kept, next, query, candidates);
+        }
+    });
+}
+
 /// What is kept of blocks, and room for rows that passed.
 #[derive(Default)]
-pub(crate) struct Alone {
+struct Alone {
     sums: Vec<BlockSums>,
     bases: Vec<BlockBases>,
     least: Vec<f32>,
@@ -42,21 +59,8 @@ struct Passed {
 }
 
 impl Alone {
-    /// Offer the rows of `picks` to one query.
-    pub(crate) fn see(
-        &mut self,
-        sieve: &Sieve<'_>,
-        picks: &[Pick],
-        query: &CodedQuery,
-        candidates: &mut Candidates,
-    ) {
-        for start in (0..picks.len()).step_by(KEPT) {
-            let (kept, next) = picks[start..].split_at(KEPT.min(picks.len() - start));
-            self.see_kept(sieve, kept, next, query, candidates);
-        }
-    }
-
-    fn see_kept(
+    /// Offer the rows of `picks`, up to [`KEPT`]; those of `next` are asked for meanwhile.
+    fn see(
         &mut self,
         sieve: &Sieve<'_>,
         picks: &[Pick],

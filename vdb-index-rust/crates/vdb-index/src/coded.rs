@@ -4,7 +4,7 @@
 use crate::basis::{Basis, EXACT};
 use crate::bounds::up;
 use crate::error::Result;
-use crate::huge;
+use crate::huge::Array;
 use crate::kernels::{
     BLOCK, BlockBounds, Blocks, GROUP, Kernels, LINE, Planes, STEP, WholeBounds, ZERO, put_bound,
 };
@@ -21,10 +21,10 @@ const TASK: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Coded {
     basis: Basis,
-    upper: Vec<u8>,
-    lower: Vec<u8>,
-    bounds: Vec<BlockBounds>,
-    whole: Vec<WholeBounds>,
+    upper: Array<u8>,
+    lower: Array<u8>,
+    bounds: Array<BlockBounds>,
+    whole: Array<WholeBounds>,
 }
 
 /// One thread's part of the arrays.
@@ -55,10 +55,10 @@ impl Coded {
         let bytes = rows.dim().div_ceil(GROUP) * STEP;
         let count = order.map_or(rows.rows(), <[u32]>::len);
         let padded = count.next_multiple_of(BLOCK);
-        let mut upper = huge::zeroed(padded * bytes);
-        let mut lower = huge::zeroed(padded * bytes);
-        let mut bounds = huge::filled(BlockBounds::default(), padded / BLOCK);
-        let mut whole = vec![WholeBounds::default(); padded / BLOCK];
+        let mut upper = Array::zeroed(padded * bytes);
+        let mut lower = Array::zeroed(padded * bytes);
+        let mut bounds = Array::<BlockBounds>::zeroed(padded / BLOCK);
+        let mut whole = Array::<WholeBounds>::zeroed(padded / BLOCK);
         let mut parts: Vec<Part<'_>> = {
             const ROWS: usize = TASK * BLOCK;
             let mut uppers = upper.chunks_mut(ROWS * bytes);
@@ -91,7 +91,7 @@ impl Coded {
 
     /// Bytes of the codes, and of what is kept beside them.
     pub(crate) fn bytes(&self) -> [(&'static str, usize); 2] {
-        let bounds = size_of_val(self.bounds.as_slice()) + size_of_val(self.whole.as_slice());
+        let bounds = size_of_val::<[BlockBounds]>(&self.bounds) + size_of_val::<[WholeBounds]>(&self.whole);
         let beside = size_of_val(self.basis.mean()) + bounds;
         [("codes", self.upper.len() + self.lower.len()), ("bounds", beside)]
     }
@@ -281,8 +281,8 @@ mod tests {
                 &Watch::new(&Unobserved),
             )
             .unwrap();
-            assert_eq!((&one.upper, &one.lower), (&other.upper, &other.lower));
-            assert_eq!((&one.bounds, &one.whole), (&other.bounds, &other.whole));
+            assert_eq!((&*one.upper, &*one.lower), (&*other.upper, &*other.lower));
+            assert_eq!((&*one.bounds, &*one.whole), (&*other.bounds, &*other.whole));
         }
     }
 }

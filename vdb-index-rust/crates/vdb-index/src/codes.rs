@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::huge;
+use crate::huge::Array;
 use crate::kernels::{
     BLOCK, FAST_GROUP, FAST_WORDS, FastKeys, FastLayout, FastSums, Kernels, TABLES_TOGETHER,
 };
@@ -15,10 +15,10 @@ use crate::shortlist::Shortlist;
 /// Blocks after which a shortlist may lower its limit.
 const PART: usize = 64;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Codes {
     Rows { pieces: usize, codes: Vec<u8> },
-    Blocks { pieces: usize, layout: FastLayout, codes: Vec<u8> },
+    Blocks { pieces: usize, layout: FastLayout, codes: Array<u8> },
 }
 
 /// What a query knows of the codewords, in the form in which the codes are scanned.
@@ -44,7 +44,7 @@ impl Codes {
             return Codes::Rows { pieces, codes: rows };
         }
         let (row_bytes, bytes) = (bits.row_bytes(pieces), block_bytes(pieces));
-        let mut codes = huge::zeroed(lists.block_count() * bytes);
+        let mut codes = Array::zeroed(lists.block_count() * bytes);
         for list in 0..lists.count() as u32 {
             let of_list = &mut codes[lists.blocks(list).start as usize * bytes..];
             let packed = &rows[lists.range(list).start * row_bytes..lists.range(list).end * row_bytes];
@@ -84,7 +84,8 @@ impl Codes {
 
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Codes::Rows { codes, .. } | Codes::Blocks { codes, .. } => codes.len(),
+            Codes::Rows { codes, .. } => codes.len(),
+            Codes::Blocks { codes, .. } => codes.len(),
         }
     }
 

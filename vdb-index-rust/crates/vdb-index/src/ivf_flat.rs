@@ -34,6 +34,8 @@ const PANEL_FROM: usize = 4;
 /// How fast probes rise with the rarity of what a filter leaves. Measured on embeddings of texts, where it costs no recall
 /// whether the rows that are allowed lie anywhere or together.
 const RISE: f64 = 1.65;
+/// Blocks for which there is room before a search knows how many it looks at.
+const PICKS: usize = 1024;
 /// Places (queries times k) worked on at a time, so that candidates never take more memory than results.
 const PLACES: usize = 1 << 20;
 
@@ -256,7 +258,7 @@ impl IvfFlat {
         coding: &mut Coding,
         probing: &Probing<'_>,
     ) {
-        let mut picks = Vec::new();
+        let mut picks = Vec::with_capacity(PICKS);
         for (number, ranking) in (0..).zip(rankings) {
             picks.clear();
             let mut budget = probing.budget();

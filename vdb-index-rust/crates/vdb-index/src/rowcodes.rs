@@ -3,7 +3,7 @@
 use crate::basis::Basis;
 use crate::bounds::Bound;
 use crate::error::Result;
-use crate::huge;
+use crate::huge::Array;
 use crate::kernels::{CodedQuery, Kernels, RowBound, STEP, ZERO};
 use crate::matrix::Matrix;
 use crate::pool;
@@ -26,7 +26,7 @@ const TOGETHER: usize = 256;
 #[derive(Debug)]
 pub(crate) struct RowCodes {
     stride: usize,
-    rows: Vec<u8>,
+    rows: Array<u8>,
 }
 
 /// Bytes of what is known about a row beside its codes.
@@ -50,7 +50,7 @@ impl RowCodes {
     ) -> Result<Self> {
         let bytes = rows.dim().next_multiple_of(STEP);
         let stride = bytes + BOUND;
-        let mut coded = huge::zeroed(order.len() * stride);
+        let mut coded = Array::zeroed(order.len() * stride);
         let mut parts: Vec<_> = order.chunks(TASK).zip(coded.chunks_mut(TASK * stride)).enumerate().collect();
         pool::chunks_mut(threads, &mut parts, 1, |_, parts| {
             for (task, (slots, coded)) in parts {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::alone::Alone;
+use crate::alone::see_alone;
 use crate::bitmap::Bitmap;
 use crate::bounds::Bound;
 use crate::coded::Coded;
@@ -41,7 +41,6 @@ pub(crate) struct Coding {
     bytes: Vec<Line>,
     packed: Packed,
     sums: [BlockSums; TOGETHER],
-    alone: Alone,
 }
 
 /// A row that upper halves did not exclude.
@@ -82,8 +81,8 @@ impl<'a> Sieve<'a> {
     /// Offer all rows of `picks` to the queries `who`.
     pub(crate) fn see_all(&self, picks: &[Pick], coding: &mut Coding, who: &[u32]) {
         if let &[number] = who {
-            let Coding { queries, candidates, alone, .. } = coding;
-            return alone.see(self, picks, &queries[number as usize], &mut candidates[number as usize]);
+            let Coding { queries, candidates, .. } = coding;
+            return see_alone(self, picks, &queries[number as usize], &mut candidates[number as usize]);
         }
         if let Some(whole) = self.kernels.whole.filter(|whole| who.len() >= whole.worthwhile) {
             return self.see_together(whole, picks, coding, who);

@@ -11,6 +11,8 @@
 //! so that one register of 64 bytes holds eight dimensions of 16 rows, and no sum ever crosses lanes. What an upper half `h`
 //! stands for is `16 h - 120.5`, the middle of the codes that share it; sums are kept twice as large, as whole numbers.
 
+use crate::huge::Zeroed;
+
 /// Rows in a block.
 pub const BLOCK: usize = 16;
 /// Blocks that a call of a kernel takes at most.
@@ -71,6 +73,9 @@ pub struct BlockBounds {
     pub half: [f32; BLOCK],
 }
 
+// SAFETY: numbers, of which 0 is one.
+unsafe impl Zeroed for BlockBounds {}
+
 /// What is known about them besides once their lower halves are there.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WholeBounds {
@@ -79,6 +84,9 @@ pub struct WholeBounds {
     /// The largest of these, and of the lengths.
     pub most: [f32; 2],
 }
+
+// SAFETY: numbers, of which 0 is one.
+unsafe impl Zeroed for WholeBounds {}
 
 /// Put down what is known about a row of a block, and the norm of what its upper halves leave out.
 pub fn put_bound(block: &mut BlockBounds, whole: &mut WholeBounds, row: usize, bound: RowBound, rough: f32) {
