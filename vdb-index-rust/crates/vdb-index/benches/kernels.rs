@@ -10,7 +10,7 @@ use std::time::Instant;
 use vdb_index::Matrix;
 use vdb_index::kernels::{
     BLOCK, BLOCKS, BlockBounds, Blocks, CodedQuery, FAST_TABLE, Isa, Kernels, Meeting, PANEL, Packed, Panel,
-    Planes, RowBound, WholeBounds, put_bound,
+    Planes, RowBound, put_bound,
 };
 
 const ROUNDS: usize = 9;
@@ -68,11 +68,11 @@ fn pieces(sets: &[&'static Kernels]) {
 fn bytes(sets: &[&'static Kernels], rows: usize) {
     const DIM: usize = 384;
     let codes: Vec<u8> = (0..rows * DIM / 2).map(|i| (i * 31 % 256) as u8).collect();
-    let (mut of_block, mut of_whole) = (BlockBounds::default(), WholeBounds::default());
+    let (mut of_block, mut length) = (BlockBounds::default(), 0.0);
     let bound = RowBound { scale: 1e-3, residual: 1e-3, norm: 1e-3, half: 0.0 };
-    (0..BLOCK).for_each(|row| put_bound(&mut of_block, &mut of_whole, row, bound, 1e-3));
-    let (bounds, whole) = (vec![of_block; rows / BLOCK], vec![of_whole; rows / BLOCK]);
-    let planes = Planes { upper: &codes, lower: &codes, bounds: &bounds, whole: &whole };
+    (0..BLOCK).for_each(|row| put_bound(&mut of_block, &mut length, row, bound, 1e-3));
+    let (bounds, lengths) = (vec![of_block; rows / BLOCK], vec![length; rows / BLOCK]);
+    let planes = Planes { upper: &codes, lower: &codes, bounds: &bounds, lengths: &lengths };
     let blocks = Blocks::new(planes, DIM / 8).unwrap();
     let query: Vec<i8> = (0..DIM).map(|i| (i * 37 % 255) as u8 as i8).map(|code| code.max(-127)).collect();
     let query = CodedQuery::new(&query);

@@ -13,7 +13,7 @@
 use std::cell::RefCell;
 
 use crate::kernels::{BLOCK, BLOCKS, BlockBases, BlockSums, CodedQuery, MOST_AHEAD};
-use crate::sieve::{Pick, Sieve, bits_of, blocks_of};
+use crate::sieve::{Pick, Sieve, bits_of, live_of};
 use crate::topk::Candidates;
 
 /// Blocks of which everything is kept until they were all seen: 64 KB.
@@ -41,6 +41,10 @@ pub(crate) fn see_alone(sieve: &Sieve<'_>, picks: &[Pick], query: &CodedQuery, c
 /// What is kept of blocks, and room for rows that passed.
 #[derive(Default)]
 struct Alone {
+    /// Numbers of the blocks, and of those that come after them.
+    blocks: Vec<u32>,
+    /// The live rows of each four.
+    live: Vec<u64>,
     sums: Vec<BlockSums>,
     bases: Vec<BlockBases>,
     least: Vec<f32>,
@@ -68,25 +72,24 @@ impl Alone {
         query: &CodedQuery,
         candidates: &mut Candidates,
     ) {
+        let Self { blocks, live, sums, bases, least, .. } = self;
         let count = picks.len().div_ceil(BLOCKS);
-        if self.sums.len() < count {
-            self.sums.resize(count, BlockSums::default());
-            self.bases.resize(count, BlockBases::default());
+        if sums.len() < count {
+            sums.resize(count, BlockSums::default());
+            bases.resize(count, BlockBases::default());
         }
-        self.least.clear();
-        for (at, group) in picks.chunks(BLOCKS).enumerate() {
-            let (picked, count) = blocks_of::<BLOCKS>(group);
-            let rest = picks.get((at + 1) * BLOCKS..).unwrap_or_default();
-            let (mut following, mut coming) = blocks_of::<MOST_AHEAD>(rest);
-            for pick in next.iter().take(MOST_AHEAD - coming) {
-                following[coming] = pick.block;
-                coming += 1;
-            }
-            let live = group.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));
-            let (picked, sums) = (&picked[..count], &mut self.sums[at..=at]);
-            (sieve.kernels.code_sums)(&sieve.blocks, picked, &following[..coming], &[query], sums);
-            let bases = &mut self.bases[at];
-            self.least.push((sieve.kernels.code_bases)(&sieve.blocks, picked, live, query, &sums[0], bases));
+        blocks.clear();
+        blocks.extend(picks.iter().chain(next.iter().take(MOST_AHEAD)).map(|pick| pick.block));
+        live.clear();
+        live.extend(picks.chunks(BLOCKS).map(live_of));
+        least.clear();
+        let kept = sums.iter_mut().zip(bases).zip(live.iter()).take(count);
+        for (((sums, bases), &live), first) in kept.zip((0..).step_by(BLOCKS)) {
+            let (picked, coming) = blocks[first..].split_at(BLOCKS.min(picks.len() - first));
+            let coming = &coming[..MOST_AHEAD.min(coming.len())];
+            let sums = std::slice::from_mut(sums);
+            (sieve.kernels.code_sums)(&sieve.blocks, picked, coming, &[query], sums);
+            least.push((sieve.kernels.code_bases)(&sieve.blocks, picked, live, query, &sums[0], bases));
         }
         let limit = candidates.limit();
         let bar = self.bar(candidates.k(), limit);
@@ -120,7 +123,7 @@ impl Alone {
         done: Option<f32>,
         limit: f32,
     ) {
-        let Self { sums, bases, least, passed, places, more, .. } = self;
+        let Self { live, sums, bases, least, passed, places, more, .. } = self;
         passed.clear();
         places.clear();
         for (at, (group, &least)) in picks.chunks(BLOCKS).zip(least.iter()).enumerate() {
@@ -131,8 +134,7 @@ impl Alone {
             if let Some(done) = done {
                 rows &= !(sieve.kernels.within)(&bases[at], done);
             }
-            let live = group.iter().rev().fold(0u64, |live, pick| live << BLOCK | u64::from(pick.live));
-            for (block, row) in bits_of(rows & live) {
+            for (block, row) in bits_of(rows & live[at]) {
                 places.push(group[block].block * BLOCK as u32 + row as u32);
                 passed.push(Passed { position: group[block].start + row as u32, sum: sums[at][block][row] });
             }

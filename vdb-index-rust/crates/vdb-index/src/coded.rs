@@ -5,9 +5,7 @@ use crate::basis::{Basis, EXACT};
 use crate::bounds::up;
 use crate::error::Result;
 use crate::huge::Array;
-use crate::kernels::{
-    BLOCK, BlockBounds, Blocks, GROUP, Kernels, LINE, Planes, STEP, WholeBounds, ZERO, put_bound,
-};
+use crate::kernels::{BLOCK, BlockBounds, Blocks, GROUP, Kernels, LINE, Planes, STEP, ZERO, put_bound};
 use crate::matrix::Matrix;
 use crate::metric::Metric;
 use crate::pool;
@@ -24,7 +22,7 @@ pub(crate) struct Coded {
     upper: Array<u8>,
     lower: Array<u8>,
     bounds: Array<BlockBounds>,
-    whole: Array<WholeBounds>,
+    lengths: Vec<f32>,
 }
 
 /// One thread's part of the arrays.
@@ -32,7 +30,7 @@ struct Part<'a> {
     first: usize,
     planes: [&'a mut [u8]; 2],
     bounds: &'a mut [BlockBounds],
-    whole: &'a mut [WholeBounds],
+    lengths: &'a mut [f32],
 }
 
 impl Coded {
@@ -58,17 +56,17 @@ impl Coded {
         let mut upper = Array::zeroed(padded * bytes);
         let mut lower = Array::zeroed(padded * bytes);
         let mut bounds = Array::<BlockBounds>::zeroed(padded / BLOCK);
-        let mut whole = Array::<WholeBounds>::zeroed(padded / BLOCK);
+        let mut lengths = vec![0.0; padded / BLOCK];
         let mut parts: Vec<Part<'_>> = {
             const ROWS: usize = TASK * BLOCK;
             let mut uppers = upper.chunks_mut(ROWS * bytes);
             let mut lowers = lower.chunks_mut(ROWS * bytes);
-            let (mut of_blocks, mut of_whole) = (bounds.chunks_mut(TASK), whole.chunks_mut(TASK));
+            let (mut of_blocks, mut longest) = (bounds.chunks_mut(TASK), lengths.chunks_mut(TASK));
             let part = |task| Part {
                 first: task * ROWS,
                 planes: [uppers.next().unwrap_or_default(), lowers.next().unwrap_or_default()],
                 bounds: of_blocks.next().unwrap_or_default(),
-                whole: of_whole.next().unwrap_or_default(),
+                lengths: longest.next().unwrap_or_default(),
             };
             (0..padded.div_ceil(ROWS)).map(part).collect()
         };
@@ -81,7 +79,7 @@ impl Coded {
             }
         });
         watch.tick("codes", count, count)?;
-        Ok(Self { basis, upper, lower, bounds, whole })
+        Ok(Self { basis, upper, lower, bounds, lengths })
     }
 
     /// What was taken off the rows.
@@ -91,15 +89,15 @@ impl Coded {
 
     /// Bytes of the codes, and of what is kept beside them.
     pub(crate) fn bytes(&self) -> [(&'static str, usize); 2] {
-        let bounds = size_of_val::<[BlockBounds]>(&self.bounds) + size_of_val::<[WholeBounds]>(&self.whole);
+        let bounds = size_of_val::<[BlockBounds]>(&self.bounds) + size_of_val(self.lengths.as_slice());
         let beside = size_of_val(self.basis.mean()) + bounds;
         [("codes", self.upper.len() + self.lower.len()), ("bounds", beside)]
     }
 
     /// The codes as kernels see them.
     pub(crate) fn blocks(&self) -> Option<Blocks<'_>> {
-        let Self { upper, lower, bounds, whole, .. } = self;
-        let planes = Planes { upper, lower, bounds, whole };
+        let Self { upper, lower, bounds, lengths, .. } = self;
+        let planes = Planes { upper, lower, bounds, lengths };
         Blocks::new(planes, self.basis.mean().len().div_ceil(GROUP))
     }
 }
@@ -145,7 +143,7 @@ fn encode_part(
         }
         let left = f64::from(bound.scale) * (beyond as f64).sqrt() / 2.0;
         let rough = up((f64::from(bound.residual) + left) * EXACT);
-        put_bound(bounds, &mut part.whole[at / BLOCK], lane, bound, rough);
+        put_bound(bounds, &mut part.lengths[at / BLOCK], lane, bound, rough);
     }
 }
 
@@ -201,7 +199,7 @@ mod tests {
                     let (key, error) = blocks.estimate(&coded_query, slot as u32, upper + more[0]);
                     // Upper halves alone: a row of whole codes that are short of more.
                     let bounds = &coded.bounds[block];
-                    let rough = RowBound { scale: bounds.scale[row], residual: bounds.rough[row], norm: bounds.length[row], half: bounds.half[row] };
+                    let rough = RowBound { scale: bounds.scale[row], residual: bounds.rough[row], norm: coded.lengths[block], half: bounds.half[row] };
                     let (rough_key, rough_error) = rough.estimate(&coded_query, upper);
                     // What a multiple of 1 would be for all rows is left out term by term, so that nothing cancels.
                     let pairs = query.iter().zip(matrix.row(slot as u32)).zip(coded.basis().mean());
@@ -282,7 +280,7 @@ mod tests {
             )
             .unwrap();
             assert_eq!((&*one.upper, &*one.lower), (&*other.upper, &*other.lower));
-            assert_eq!((&*one.bounds, &*one.whole), (&*other.bounds, &*other.whole));
+            assert_eq!((&*one.bounds, &one.lengths), (&*other.bounds, &other.lengths));
         }
     }
 }

@@ -190,7 +190,7 @@ impl<'a> Sieve<'a> {
 
 /// The numbers of up to `N` blocks, and how many there are.
 #[inline]
-pub(crate) fn blocks_of<const N: usize>(picks: &[Pick]) -> ([u32; N], usize) {
+fn blocks_of<const N: usize>(picks: &[Pick]) -> ([u32; N], usize) {
     let mut blocks = [0; N];
     picks.iter().zip(&mut blocks).for_each(|(pick, block)| *block = pick.block);
     (blocks, picks.len().min(N))
@@ -198,7 +198,7 @@ pub(crate) fn blocks_of<const N: usize>(picks: &[Pick]) -> ([u32; N], usize) {
 
 /// Bit `16 j + row` = that row of the `j`-th of up to four blocks may be returned.
 #[inline]
-fn live_of(picks: &[Pick]) -> u64 {
+pub(crate) fn live_of(picks: &[Pick]) -> u64 {
     picks.iter().rev().fold(0, |live, pick| live << BLOCK | u64::from(pick.live))
 }
 

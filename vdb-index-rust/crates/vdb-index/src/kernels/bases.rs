@@ -32,11 +32,11 @@ pub(super) fn code_bases(
     *bases = [[f32::MAX; BLOCK]; BLOCKS];
     let mut least = [f32::MAX; BLOCK];
     for (j, ((&block, sums), bases)) in picked.iter().zip(sums).zip(bases).enumerate() {
-        let BlockBounds { scale, rough, length, half, .. } = blocks.bounds(block);
+        let (BlockBounds { scale, rough, half, .. }, length) = (blocks.bounds(block), blocks.length(block));
         let live = live >> (j * BLOCK);
         for row in 0..BLOCK {
             let key = half[row] - sums[row] as f32 * scale[row] * query.scale;
-            let error = query.by_residual * rough[row] + query.by_norm * length[row];
+            let error = query.by_residual * rough[row] + query.by_norm * length;
             let base = key - (error + query.by_half * half[row]);
             let base = if base < f32::INFINITY { base } else { f32::NEG_INFINITY };
             bases[row] = if live >> row & 1 == 1 { base } else { f32::MAX };
@@ -91,13 +91,13 @@ pub(super) mod avx512 {
                 *bases = [f32::MAX; BLOCK];
                 continue;
             };
-            let BlockBounds { scale, rough, length, half } = blocks.bounds(block);
+            let BlockBounds { scale, rough, half, .. } = blocks.bounds(block);
+            let length = _mm512_set1_ps(blocks.length(block));
             // SAFETY: each of the arrays has 16 values of 4 bytes.
-            let (scale, rough, length, half, sums) = unsafe {
+            let (scale, rough, half, sums) = unsafe {
                 (
                     _mm512_loadu_ps(scale.as_ptr()),
                     _mm512_loadu_ps(rough.as_ptr()),
-                    _mm512_loadu_ps(length.as_ptr()),
                     _mm512_loadu_ps(half.as_ptr()),
                     _mm512_loadu_si512(sums[j].as_ptr().cast()),
                 )

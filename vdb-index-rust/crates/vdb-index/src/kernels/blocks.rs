@@ -58,8 +58,8 @@ pub type EncodeKernel = fn(row: &[f32], mean: &[f32], codes: &mut [i8]) -> Encod
 
 /// What is known about the rows of a block, four lines of 64 bytes that every query reads.
 ///
-/// The numbers here and in [`WholeBounds`] may be infinite, but are neither negative nor NaN. Half of a square is infinite where
-/// nothing is known, and the residual with it, or where there is no row.
+/// The numbers may be infinite, but are neither negative nor NaN. Half of a square is infinite where nothing is known, and the
+/// residual with it, or where there is no row.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BlockBounds {
@@ -67,8 +67,8 @@ pub struct BlockBounds {
     pub scale: [f32; BLOCK],
     /// Norms of what the upper halves leave out.
     pub rough: [f32; BLOCK],
-    /// Norms of what the codes, or their upper halves alone, stand for, or more.
-    pub length: [f32; BLOCK],
+    /// Norms of what the codes leave out.
+    pub residual: [f32; BLOCK],
     /// Halves of squared norms under l2, else 0.
     pub half: [f32; BLOCK],
 }
@@ -76,27 +76,14 @@ pub struct BlockBounds {
 // SAFETY: numbers, of which 0 is one.
 unsafe impl Zeroed for BlockBounds {}
 
-/// What is known about them besides once their lower halves are there.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WholeBounds {
-    /// Norms of what the codes leave out.
-    pub residual: [f32; BLOCK],
-    /// The largest of these, and of the lengths.
-    pub most: [f32; 2],
-}
-
-// SAFETY: numbers, of which 0 is one.
-unsafe impl Zeroed for WholeBounds {}
-
-/// Put down what is known about a row of a block, and the norm of what its upper halves leave out.
-pub fn put_bound(block: &mut BlockBounds, whole: &mut WholeBounds, row: usize, bound: RowBound, rough: f32) {
+/// Put down what is known about a row of a block, and the norm of what its upper halves leave out; `length` is the largest
+/// norm of what the codes of a row of the block, or their upper halves alone, stand for, or more.
+pub fn put_bound(block: &mut BlockBounds, length: &mut f32, row: usize, bound: RowBound, rough: f32) {
     // What upper halves stand for is at most as long as the row and what they leave out. Each sum is rounded up.
-    let length = ((bound.norm + bound.residual).next_up() + rough).next_up();
-    (block.scale[row], block.rough[row], block.length[row]) = (bound.scale, rough, length);
-    (block.half[row], whole.residual[row]) = (bound.half, bound.residual);
-    for (most, value) in whole.most.iter_mut().zip([bound.residual, length]) {
-        *most = if value > *most || value.is_nan() { value } else { *most };
-    }
+    let of_row = ((bound.norm + bound.residual).next_up() + rough).next_up();
+    (block.scale[row], block.rough[row], block.residual[row]) = (bound.scale, rough, bound.residual);
+    block.half[row] = bound.half;
+    *length = if of_row > *length || of_row.is_nan() { of_row } else { *length };
 }
 
 /// What a view of coded rows is made of.
@@ -108,14 +95,14 @@ pub struct Planes<'a> {
     pub lower: &'a [u8],
     /// What is known beside them, block by block.
     pub bounds: &'a [BlockBounds],
-    /// What is known beside whole codes.
-    pub whole: &'a [WholeBounds],
+    /// For each block the largest norm of what codes stand for.
+    pub lengths: &'a [f32],
 }
 
 /// A checked view of coded rows.
 ///
 /// # Invariants
-/// With `n` blocks: `upper` has `64 * groups * n` bytes and `lower` as many or none, and `bounds` and `whole` have `n`
+/// With `n` blocks: `upper` has `64 * groups * n` bytes and `lower` as many or none, and `bounds` and `lengths` have `n`
 /// values each; `groups <= MAX_DIM / 8`.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks<'a> {
@@ -126,10 +113,10 @@ pub struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// View arrays as blocks; `None` when their sizes do not agree.
     pub fn new(planes: Planes<'a>, groups: usize) -> Option<Self> {
-        let Planes { upper, lower, bounds, whole } = planes;
+        let Planes { upper, lower, bounds, lengths } = planes;
         let sizes = groups <= MAX_DIM / GROUP
             && bounds.len().checked_mul(LINE * groups) == Some(upper.len())
-            && whole.len() == bounds.len()
+            && lengths.len() == bounds.len()
             && (lower.len() == upper.len() || lower.is_empty());
         sizes.then_some(Self { planes, groups })
     }
@@ -168,10 +155,10 @@ impl<'a> Blocks<'a> {
         &self.planes.bounds[block as usize]
     }
 
-    /// What is known about them by whole codes; a number past the end panics.
+    /// The largest norm of what the codes of a row of a block stand for; a number past the end panics.
     #[inline(always)]
-    pub(super) fn whole(&self, block: u32) -> &'a WholeBounds {
-        &self.planes.whole[block as usize]
+    pub(super) fn length(&self, block: u32) -> f32 {
+        self.planes.lengths[block as usize]
     }
 
     /// `factor` times the keys of the rows of a block.
@@ -195,8 +182,8 @@ impl<'a> Blocks<'a> {
     #[inline]
     pub(crate) fn estimate(&self, query: &CodedQuery, place: u32, sum: i32) -> (f32, f32) {
         let (block, row) = (place / BLOCK as u32, place as usize % BLOCK);
-        let (BlockBounds { scale, length, half, .. }, whole) = (self.bounds(block), self.whole(block));
-        RowBound { scale: scale[row], residual: whole.residual[row], norm: length[row], half: half[row] }
+        let BlockBounds { scale, residual, half, .. } = self.bounds(block);
+        RowBound { scale: scale[row], residual: residual[row], norm: self.length(block), half: half[row] }
             .estimate(query, sum)
     }
 }
@@ -377,11 +364,12 @@ pub(super) fn code_screen(
     for (((query, &limit), sums), passed) in queries.iter().zip(limits).zip(sums).zip(passed) {
         *passed = 0;
         for (j, (&block, sums)) in picked.iter().zip(sums).enumerate() {
-            let BlockBounds { scale, rough, length, half, .. } = blocks.bounds(block);
+            let (BlockBounds { scale, rough, half, .. }, length) =
+                (blocks.bounds(block), blocks.length(block));
             let mut out = [0u32; BLOCK];
             for row in 0..BLOCK {
                 let key = half[row] - sums[row] as f32 * scale[row] * query.scale;
-                let error = query.by_residual * rough[row] + query.by_norm * length[row];
+                let error = query.by_residual * rough[row] + query.by_norm * length;
                 let base = key - (error + query.by_half * half[row]);
                 out[row] = u32::from((base > limit) & (base < f32::INFINITY));
             }

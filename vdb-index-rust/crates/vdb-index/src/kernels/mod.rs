@@ -52,8 +52,7 @@ use crate::matrix::Matrix;
 pub use bases::{BlockBases, CodeBasesKernel, WithinKernel};
 pub use blocks::{
     BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel, CodedQuery,
-    EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel, WholeBounds,
-    put_bound,
+    EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel, put_bound,
 };
 pub(crate) use blocks::{GROUP, LINE, MAX_DIM, MOST_AHEAD, STEP, ZERO};
 pub use fast::{

@@ -5,8 +5,7 @@
 
 use super::{
     BLOCK, BLOCKS, Best, BlockBounds, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, FastKeys, Isa,
-    Kernels, Lanes, Meeting, NearestRow, PANEL, Packed, Panel, Passing, Planes, RowBound, WholeBounds,
-    put_bound,
+    Kernels, Lanes, Meeting, NearestRow, PANEL, Packed, Panel, Passing, Planes, RowBound, put_bound,
 };
 use crate::matrix::Matrix;
 use crate::rng::Rng;
@@ -378,13 +377,8 @@ impl Halves {
         Self { bytes, upper, lower }
     }
 
-    fn blocks<'a>(
-        &'a self,
-        groups: usize,
-        bounds: &'a [BlockBounds],
-        whole: &'a [WholeBounds],
-    ) -> Blocks<'a> {
-        let planes = Planes { upper: &self.upper, lower: &self.lower, bounds, whole };
+    fn blocks<'a>(&'a self, groups: usize, bounds: &'a [BlockBounds], lengths: &'a [f32]) -> Blocks<'a> {
+        let planes = Planes { upper: &self.upper, lower: &self.lower, bounds, lengths };
         Blocks::new(planes, groups).unwrap()
     }
 
@@ -432,8 +426,8 @@ proptest! {
             .collect();
         let queries: Vec<&CodedQuery> = queries.iter().collect();
         let ones = BlockBounds { scale: [1.0; BLOCK], ..BlockBounds::default() };
-        let (bounds, whole) = ([ones; 5], [WholeBounds::default(); 5]);
-        let blocks = halves.blocks(groups, &bounds, &whole);
+        let (bounds, lengths) = ([ones; 5], [0.0; 5]);
+        let blocks = halves.blocks(groups, &bounds, &lengths);
         let mut expected = vec![[[7; BLOCK]; BLOCKS]; count];
         for (query, sums) in queries.iter().zip(&mut expected) {
             for (&block, sums) in picked.iter().zip(sums) {
@@ -503,15 +497,15 @@ proptest! {
         // A length whose square is infinite is that of a row about which nothing is known.
         let residual: Vec<f32> =
             residual.iter().zip(&half).map(|(&left, half)| if half.is_infinite() { f32::INFINITY } else { left }).collect();
-        let (mut bounds, mut whole_bounds) = ([BlockBounds::default(); 5], [WholeBounds::default(); 5]);
+        let (mut bounds, mut lengths) = ([BlockBounds::default(); 5], [0.0; 5]);
         for place in 0..5 * BLOCK {
             let bound = RowBound { scale: scale[place], residual: residual[place], norm: norm[place], half: half[place] };
             let block = place / BLOCK;
-            put_bound(&mut bounds[block], &mut whole_bounds[block], place % BLOCK, bound, rough[place]);
+            put_bound(&mut bounds[block], &mut lengths[block], place % BLOCK, bound, rough[place]);
         }
         let mut code = |n: usize| rng.below(n) as i32;
         let halves = Halves::new(5 * BLOCK, 1, || code(255) - 127);
-        let blocks = halves.blocks(1, &bounds, &whole_bounds);
+        let blocks = halves.blocks(1, &bounds, &lengths);
         let query = CodedQuery {
             scale: 0.5, by_residual: 2.0, by_norm: 1.5, by_half: if with_half { 0.25 } else { 0.0 },
             ..CodedQuery::new(&[3, -7, 100, 4, 0, -2, 50, -60])
@@ -539,16 +533,16 @@ proptest! {
                         let half = half[place];
                         let told = |passed: u64| passed >> (j * BLOCK + row) & 1 == 0;
                         let (product, _) = halves.products(place as u32, &query);
-                        let length = norm[place] + residual[place] + rough[place];
-                        let mut checks = vec![(upper[0], sum, rough[place], length)];
+                        // The longest row of a block does for all of them.
+                        let mut checks = vec![(upper[0], sum, rough[place], lengths[block as usize])];
                         if kernels.whole.is_some() {
                             // The largest error of all blocks does for each of their rows.
-                            let most = |at: usize| {
-                                picked.iter().map(|&block| whole_bounds[block as usize].most[at]).fold(0.0, |most, value| {
-                                    if value > most || value.is_nan() { value } else { most }
-                                })
+                            let largest = |numbers: &mut dyn Iterator<Item = f32>| {
+                                numbers.fold(0.0f32, |most, value| if value > most || value.is_nan() { value } else { most })
                             };
-                            checks.push((whole[0], product, most(0), most(1)));
+                            let left = largest(&mut picked.iter().flat_map(|&block| bounds[block as usize].residual));
+                            let length = largest(&mut picked.iter().map(|&block| lengths[block as usize]));
+                            checks.push((whole[0], product, left, length));
                         }
                         for (passed, sum, left, length) in checks {
                             let product = sum as f32 * scale[place] * 0.5;

@@ -239,7 +239,7 @@ const AHEAD: usize = 12 << 10;
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn one(blocks: &Blocks<'_>, block: u32, next: u32, query: &CodedQuery, sums: &mut [i32; BLOCK]) {
     let bounds = blocks.bounds(next);
-    [&bounds.scale, &bounds.rough, &bounds.length, &bounds.half]
+    [&bounds.scale, &bounds.rough, &bounds.residual, &bounds.half]
         .into_iter()
         .for_each(|line| prefetch_row(line));
     let next = blocks.codes(next).as_ptr();
@@ -414,13 +414,13 @@ pub(super) fn code_screen(
         let limit = _mm512_set1_ps(limit);
         *passed = 0;
         for (j, (&block, sums)) in picked.iter().zip(sums).enumerate() {
-            let BlockBounds { scale, rough, length, half, .. } = blocks.bounds(block);
+            let BlockBounds { scale, rough, half, .. } = blocks.bounds(block);
+            let length = _mm512_set1_ps(blocks.length(block));
             // SAFETY: each of the arrays has 16 values of 4 bytes.
-            let (scale, rough, length, half, sums) = unsafe {
+            let (scale, rough, half, sums) = unsafe {
                 (
                     _mm512_loadu_ps(scale.as_ptr()),
                     _mm512_loadu_ps(rough.as_ptr()),
-                    _mm512_loadu_ps(length.as_ptr()),
                     _mm512_loadu_ps(half.as_ptr()),
                     _mm512_loadu_si512(sums.as_ptr().cast()),
                 )

@@ -4,9 +4,10 @@
 use std::arch::x86_64::{
     __m512, __m512i, _CMP_NLT_UQ, _mm512_add_epi32, _mm512_and_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi32,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_max_epu32, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_max_epu32, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
 use super::blocks::{BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, LINE, STEP, ZERO};
@@ -216,18 +217,25 @@ pub(super) struct Asking {
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn rows_of<const B: usize>(met: &Meeting<'_>) -> ([RowsOfBlock; B], [f32; 2]) {
     let by_half = _mm512_set1_ps(met.packed.by_half - 1.0);
-    let mut most = [0.0f32; 2];
-    let rows = std::array::from_fn(|b| {
+    // Bits of numbers that are not negative are in their order, with what is no number above them all.
+    let (mut longest, mut left) = (0, _mm512_setzero_si512());
+    let mut rows = [RowsOfBlock { scale: _mm512_setzero_ps(), half: _mm512_setzero_ps() }; B];
+    for (b, rows) in rows.iter_mut().enumerate() {
         let block = met.picked[b.min(met.picked.len() - 1)];
-        let (BlockBounds { scale, half, .. }, whole) = (met.blocks.bounds(block), met.blocks.whole(block));
-        for (most, value) in most.iter_mut().zip(whole.most) {
-            *most = if value > *most || value.is_nan() { value } else { *most };
-        }
+        let BlockBounds { scale, half, residual, .. } = met.blocks.bounds(block);
         // SAFETY: each of the arrays has 16 values of 4 bytes.
-        let (scale, half) = unsafe { (_mm512_loadu_ps(scale.as_ptr()), _mm512_loadu_ps(half.as_ptr())) };
-        RowsOfBlock { scale, half: _mm512_mul_ps(half, by_half) }
-    });
-    (rows, most)
+        let (scale, half, residual) = unsafe {
+            (
+                _mm512_loadu_ps(scale.as_ptr()),
+                _mm512_loadu_ps(half.as_ptr()),
+                _mm512_loadu_si512(residual.as_ptr().cast()),
+            )
+        };
+        longest = met.blocks.length(block).to_bits().max(longest);
+        left = _mm512_max_epu32(left, residual);
+        *rows = RowsOfBlock { scale, half: _mm512_mul_ps(half, by_half) };
+    }
+    (rows, [_mm512_reduce_max_epu32(left), longest].map(f32::from_bits))
 }
 
 impl Asking {
