@@ -34,8 +34,8 @@ _TERM: Final = 4
 # From these numbers on ``brute`` keeps codes where they are wanted, up to the last; see `Coded::pays` of the crate.
 _CODED_ROWS: Final = 4097
 _CODED_DIMENSIONS: Final = range(80, 32_769)
-_BRUTE_CODED_DIMENSIONS: Final = range(104, 32_769)
-_BLOCK_BOUNDS: Final = 328
+_BRUTE_CODED_DIMENSIONS: Final = range(96, 32_769)
+_BLOCK_BOUNDS: Final = 260
 """Bytes beside the codes of 16 rows."""
 
 
@@ -53,7 +53,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             complexity=Complexity(
                 build="O(n d): one pass over the rows for their norms or codes, none up to 4,096 rows",
                 query="O(m d) for the m <= n rows that the filter allows, half a byte a dimension with codes, and O(n / 64) for the filter",
-                space="4 n bytes, nothing under l2; with codes n (d + 20.5) bytes",
+                space="4 n bytes, nothing under l2; with codes n (d + 16.25) bytes",
             ),
             params=BruteParams,
             search_params=BruteSearchParams,
@@ -68,7 +68,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             complexity=Complexity(
                 build="O(n n_lists d) to assign rows, O(10 min(n, 64 n_lists) n_lists d) to train",
                 query="O(n_lists d + n d n_probes / n_lists)",
-                space="5 n_lists d + 8 n bytes and, with codes, n (d + 20.5); else 4 n more, but for l2",
+                space="5 n_lists d + 8 n bytes and, with codes, n (d + 16.25); else 4 n more, but for l2",
             ),
             params=IvfFlatParams,
             search_params=IvfFlatSearchParams,

@@ -1,7 +1,7 @@
 //! Exact search over every row.
 //!
-//! Build O(n d) for the codes (nothing for few rows), query O(n d) over bytes, space n (d + 12) bytes for codes and what
-//! bounds their error (4 more a row under l2); 4 n bytes for norms where short rows are scanned in float32.
+//! Build O(n d) for the codes (nothing for few rows), query O(n d) over bytes, space n (d + 16.25) bytes for codes and what
+//! bounds their error; 4 n bytes for norms where short rows are scanned in float32.
 
 use crate::basis::{self, Basis};
 use crate::bitmap::Bitmap;
@@ -18,7 +18,7 @@ use crate::topk::Candidates;
 use crate::watch::{Observer, Watch};
 
 /// For shorter rows codes and the numbers beside them take more than 0.3 of the rows' memory.
-const MIN_DIM: usize = 104;
+const MIN_DIM: usize = 96;
 /// Fewer rows than this get their norms with the first search.
 const EAGER_ROWS: usize = 4097;
 /// Rows that all queries see before the next ones are read; a multiple of 64. 128 rows of 384 values fill 200 KB.

@@ -253,7 +253,7 @@ fn queries_that_codes_tell_nothing_about_are_scanned_in_float32() {
 
 #[test]
 fn what_is_kept_beside_the_rows_is_less_than_a_third() {
-    for (dim, metric) in [(104, Metric::L2), (104, Metric::Dot), (384, Metric::Cosine), (64, Metric::Dot)] {
+    for (dim, metric) in [(96, Metric::L2), (104, Metric::Dot), (384, Metric::Cosine), (64, Metric::Dot)] {
         let fixture = Fixture::random(3, 5000, dim, 1);
         let index = Brute::build(fixture.rows(), metric, true, 1, &Unobserved).unwrap();
         let bytes: usize = index.bytes().iter().map(|part| part.1).sum();
