@@ -18,7 +18,7 @@ use super::meeting::{Asked, Line, Meeting, Passing, WholeKernels, packed_lines};
 const QUERIES: usize = 6;
 
 pub(super) static KERNELS: WholeKernels = WholeKernels {
-    worthwhile: 48,
+    worthwhile: 32,
     steps: 1,
     assemble: |blocks, picked, next, bytes| {
         // SAFETY: only tables of a CPU with AVX-512 name this one.
