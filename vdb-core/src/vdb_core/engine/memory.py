@@ -5,11 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
+import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -20,16 +19,33 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
+_ARENAS: Final = 2
+_MAPPED: Final = 4 << 20
+"""What is as large is mapped on its own. NumPy asks for large pages from this size on: within an arena, whatever small lies there
+later would keep two megabytes."""
+
+_KEPT: Final = 8 << 20
+"""What may be free at the end of an arena before it goes back."""
+
+_A_FREED_BLOCK: Final = 256 << 10
+"""Freeing one looks at the end of its arena, and is as large as none that a thread keeps for itself."""
+
+_early = threading.Event()
+"""Whether ``return_memory_early`` set these."""
+
 
 @functools.cache
-def _trim() -> Callable[[int], int] | None:
+def _glibc() -> ctypes.CDLL | None:
     try:
-        found = ctypes.CDLL(None).malloc_trim
+        library = ctypes.CDLL(None)
+        library.malloc_trim.argtypes = [ctypes.c_size_t]
+        library.mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
+        library.malloc.argtypes = [ctypes.c_size_t]
+        library.malloc.restype = ctypes.c_void_p
+        library.free.argtypes = [ctypes.c_void_p]
     except (OSError, AttributeError, TypeError):
-        return None  # not glibc: the allocator does as it sees fit
-    found.argtypes = [ctypes.c_size_t]
-    found.restype = ctypes.c_int
-    return found
+        return None  # the allocator does as it sees fit
+    return library
 
 
 def release_memory() -> None:
@@ -38,9 +54,18 @@ def release_memory() -> None:
     A fold frees the records of whole segments and its own arrays; glibc would keep the pages between what is left for
     the life of the process.
     """
-    trim = _trim()
-    if trim is not None:
-        _ = trim(0)
+    library = _glibc()
+    if library is None:
+        return
+    if _early.is_set():
+        # malloc_trim passes by the end of every arena but the first, up to 8 MB here. New threads take arenas in turn.
+        _ = library.mallopt(_M_TRIM_THRESHOLD, 0)
+        for _ in range(_ARENAS):
+            thread = threading.Thread(target=lambda: library.free(library.malloc(_A_FREED_BLOCK)))
+            thread.start()
+            thread.join()
+        _ = library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    _ = library.malloc_trim(0)
 
 
 def return_memory_early() -> None:
@@ -53,14 +78,13 @@ def return_memory_early() -> None:
     back (see ``release_memory``). Call it before threads start; it holds for the process, so a library that is imported
     must not.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return  # not glibc
-    mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
-    _ = mallopt(_M_ARENA_MAX, 2)
-    _ = mallopt(_M_MMAP_THRESHOLD, 8 << 20)
-    _ = mallopt(_M_TRIM_THRESHOLD, 8 << 20)
+    library = _glibc()
+    if library is None:
+        return
+    _ = library.mallopt(_M_ARENA_MAX, _ARENAS)
+    _ = library.mallopt(_M_MMAP_THRESHOLD, _MAPPED)
+    _ = library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    _early.set()
 
 
 def forget_pages(array: NDArray[np.generic]) -> None:
