@@ -2,19 +2,21 @@
 //! registers.
 
 use std::arch::x86_64::{
-    __m256, _MM_HINT_T0, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps,
-    _mm_movehl_ps, _mm_prefetch, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_add_epi16,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128,
-    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16,
-    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16,
-    _mm256_sub_ps,
+    __m256, __m256i, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si32, _mm_movehdup_ps,
+    _mm_movehl_ps, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastd_epi32, _mm256_castps256_ps128,
+    _mm256_castsi256_si128, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_epi16, _mm256_sub_ps,
 };
 
-use super::blocks::{BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Encoded, LINE, NearestRow, STEP, check};
+use super::blocks::{
+    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Encoded, LINE, NearestRow, STEP, check, coming,
+};
 use super::fast::{FAST_TABLE, check as check_fast};
-use super::generic::{self, Vector, kernels_of};
+use super::generic::{self, Vector, kernels_of, prefetch_bytes};
 use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
 
@@ -146,60 +148,52 @@ pub(super) fn code_sums(
 ) {
     const TOGETHER: usize = 4;
     check(blocks, picked, queries, sums);
-    for &block in next {
-        prefetch(blocks.codes(block));
-    }
+    let ahead = if queries.len() == 1 { blocks.ahead() } else { BLOCKS };
     for (at, &block) in picked.iter().enumerate().take(BLOCKS) {
+        let codes = blocks.codes(block);
+        let coming = coming(picked, next, at + ahead).unwrap_or(block);
+        blocks.prefetch_bounds(coming);
+        let mut coming = blocks.codes(coming);
         for (queries, sums) in queries.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
             match queries.len() {
-                4 => block_sums::<4>(blocks.codes(block), at, queries, sums),
-                3 => block_sums::<3>(blocks.codes(block), at, queries, sums),
-                2 => block_sums::<2>(blocks.codes(block), at, queries, sums),
-                _ => block_sums::<1>(blocks.codes(block), at, queries, sums),
+                4 => block_sums::<4>(codes, coming, at, queries, sums),
+                3 => block_sums::<3>(codes, coming, at, queries, sums),
+                2 => block_sums::<2>(codes, coming, at, queries, sums),
+                _ => block_sums::<1>(codes, coming, at, queries, sums),
             }
+            coming = codes;
         }
     }
 }
 
-/// Ask for every line of a block.
-#[inline(always)]
-fn prefetch(codes: &[u8]) {
-    for line in codes.chunks(64) {
-        // SAFETY: prefetching never faults; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-    }
-}
-
+/// Bytes of `coming` are asked for while those of `codes` are worked on: all at once, memory would be waited for before there is
+/// anything to do.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn block_sums<const Q: usize>(codes: &[u8], at: usize, queries: &[&CodedQuery], sums: &mut [BlockSums]) {
-    const HALF: usize = LINE / 2;
-    /// Groups whose sums stay within 16 bits; each adds two.
-    const SHORT: usize = 4;
-    let (nibble, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+fn block_sums<const Q: usize>(
+    codes: &[u8],
+    coming: &[u8],
+    at: usize,
+    queries: &[&CodedQuery],
+    sums: &mut [BlockSums],
+) {
+    let ones = _mm256_set1_epi16(1);
     let values: [&[[[i8; STEP]; 2]]; Q] = std::array::from_fn(|q| queries[q].codes.as_chunks::<2>().0);
     let mut total = [[_mm256_setzero_si256(); Q]; 2];
-    for (run, codes) in codes.chunks(SHORT * LINE).enumerate() {
-        let mut short = [[_mm256_setzero_si256(); Q]; 2];
-        for (at, codes) in codes.as_chunks::<LINE>().0.iter().enumerate() {
-            for (codes, short) in codes.as_chunks::<HALF>().0.iter().zip(&mut short) {
-                // SAFETY: 32 bytes.
-                let bytes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
-                let below = _mm256_and_si256(bytes, nibble);
-                let above = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
-                for (short, values) in short.iter_mut().zip(values) {
-                    let pair = values[run * SHORT + at];
-                    let [first, second] =
-                        pair.map(|four| _mm256_set1_epi32(i32::from_le_bytes(four.map(|code| code as u8))));
-                    *short = _mm256_add_epi16(*short, _mm256_maddubs_epi16(below, first));
-                    *short = _mm256_add_epi16(*short, _mm256_maddubs_epi16(above, second));
-                }
-            }
-        }
+    let (runs, rest) = codes.as_chunks::<{ SHORT * LINE }>();
+    let (coming_runs, coming_rest) = coming.as_chunks::<{ SHORT * LINE }>();
+    let mut add = |short: [[__m256i; Q]; 2]| {
         for (total, short) in total.as_flattened_mut().iter_mut().zip(short.as_flattened()) {
             *total = _mm256_add_epi32(*total, _mm256_madd_epi16(*short, ones));
         }
+    };
+    for (at, (codes, coming)) in runs.iter().zip(coming_runs).enumerate() {
+        // Of a known length, so that it is unrolled.
+        let pairs: [&[[[i8; STEP]; 2]; SHORT]; Q] =
+            std::array::from_fn(|q| &values[q].as_chunks::<SHORT>().0[at]);
+        add(short_sums(codes, coming, pairs.map(|pairs| pairs.as_slice())));
     }
+    add(short_sums(rest, coming_rest, std::array::from_fn(|q| values[q].as_chunks::<SHORT>().1)));
     for (q, sums) in sums.iter_mut().enumerate() {
         let start = _mm256_set1_epi32(queries[q].start());
         for (sums, total) in sums[at].as_chunks_mut::<{ BLOCK / 2 }>().0.iter_mut().zip(&total) {
@@ -208,4 +202,44 @@ fn block_sums<const Q: usize>(codes: &[u8], at: usize, queries: &[&CodedQuery], 
             unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), sum) };
         }
     }
+}
+
+/// Groups whose sums stay within 16 bits; each adds two.
+const SHORT: usize = 4;
+
+/// Sums of up to [`SHORT`] groups.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn short_sums<const Q: usize>(
+    codes: &[u8],
+    coming: &[u8],
+    values: [&[[[i8; STEP]; 2]]; Q],
+) -> [[__m256i; Q]; 2] {
+    const HALF: usize = LINE / 2;
+    let nibble = _mm256_set1_epi8(15);
+    let mut short = [[_mm256_setzero_si256(); Q]; 2];
+    let lines = codes.as_chunks::<LINE>().0.iter().zip(coming.as_chunks::<LINE>().0);
+    for (at, (codes, coming)) in lines.enumerate() {
+        prefetch_bytes(coming);
+        for (codes, short) in codes.as_chunks::<HALF>().0.iter().zip(&mut short) {
+            // SAFETY: 32 bytes.
+            let bytes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+            let below = _mm256_and_si256(bytes, nibble);
+            let above = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
+            for (short, values) in short.iter_mut().zip(values) {
+                let [first, second] = &values[at];
+                *short = _mm256_add_epi16(*short, _mm256_maddubs_epi16(below, broadcast(first)));
+                *short = _mm256_add_epi16(*short, _mm256_maddubs_epi16(above, broadcast(second)));
+            }
+        }
+    }
+    short
+}
+
+/// Four codes in each lane, straight from memory.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn broadcast(four: &[i8; STEP]) -> __m256i {
+    // SAFETY: 4 bytes.
+    _mm256_broadcastd_epi32(unsafe { _mm_loadu_si32(four.as_ptr().cast()) })
 }

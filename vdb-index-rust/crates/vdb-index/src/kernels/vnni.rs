@@ -13,11 +13,11 @@ use std::arch::x86_64::{
 };
 
 use super::blocks::{
-    BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodedQuery, LINE, MIDDLE, MOST_AHEAD, NearestRow, STEP,
-    ZERO, check, check_lower,
+    BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodedQuery, LINE, MIDDLE, NearestRow, STEP, ZERO, check,
+    check_lower, coming,
 };
 use super::fast::{FAST_WORDS, check_tables, step_of};
-use super::generic::{prefetch_bytes, prefetch_row};
+use super::generic::prefetch_bytes;
 use super::{Isa, Kernels, avx512, bases, whole};
 
 /// Queries side by side.
@@ -73,13 +73,10 @@ fn code_sums(
 ) {
     check(blocks, picked, queries, sums);
     if let [query] = queries {
-        let ahead = (AHEAD / (blocks.groups() * LINE).max(1)).clamp(BLOCKS, MOST_AHEAD);
+        let ahead = blocks.ahead();
         for (at, &block) in picked.iter().enumerate() {
-            let coming = match picked.get(at + ahead) {
-                Some(block) => Some(block),
-                None => next.get(at + ahead - picked.len()),
-            };
-            one(blocks, block, coming.copied().unwrap_or(block), query, &mut sums[0][at]);
+            let coming = coming(picked, next, at + ahead).unwrap_or(block);
+            one(blocks, block, coming, query, &mut sums[0][at]);
         }
         return;
     }
@@ -229,19 +226,13 @@ fn row_sums(rows: &[u8], stride: usize, picked: &[u32], query: &CodedQuery, sums
     }
 }
 
-/// Bytes by which one query asks for memory before it reads it: what memory brings in half a microsecond.
-const AHEAD: usize = 12 << 10;
-
 /// One block and one query, which memory bounds: bytes are read in order, and those of `next` are asked for meanwhile, into
 /// the second-level cache, which can wait for more of them at once than the first (measured: lists of 32 rows at 25 GB/s
 /// instead of 16 without).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn one(blocks: &Blocks<'_>, block: u32, next: u32, query: &CodedQuery, sums: &mut [i32; BLOCK]) {
-    let bounds = blocks.bounds(next);
-    [&bounds.scale, &bounds.rough, &bounds.residual, &bounds.half]
-        .into_iter()
-        .for_each(|line| prefetch_row(line));
+    blocks.prefetch_bounds(next);
     let next = blocks.codes(next).as_ptr();
     let nibble = _mm512_set1_epi8(15);
     let mut total = [_mm512_setzero_si512(); 4];
