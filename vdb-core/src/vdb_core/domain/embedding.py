@@ -101,7 +101,8 @@ def plain_row(row: object, dimension: int) -> NDArray[np.float32] | None:
     """
     if isinstance(row, list):
         numbers = cast("list[float]", row)
-        if len(numbers) != dimension or not _PLAIN_TYPES.issuperset(map(type, numbers)):
+        # Quicker than to ask the set for each of them.
+        if len(numbers) != dimension or not set(map(type, numbers)) <= _PLAIN_TYPES:
             return None
         try:
             wide = np.frombuffer(struct.pack(f"{dimension}d", *numbers))

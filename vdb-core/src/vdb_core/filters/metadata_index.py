@@ -253,7 +253,7 @@ def _columns(metadatas: Sequence[Mapping[str, object]]) -> dict[str, list[object
             values = list(map(itemgetter(key), metadatas))
         except KeyError:
             return None
-        if not _SCALARS.issuperset(map(type, values)):
+        if not set(map(type, values)) <= _SCALARS:
             return None
         columns[key] = values
     return columns
