@@ -5,8 +5,11 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from vdb_core.engine.memory import release_memory
 
 PROGRAM = """
 import ctypes, threading
@@ -48,3 +51,14 @@ def test_the_end_of_every_arena_goes_back() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60
     )
     assert int(done.stdout) < 2 << 20
+
+
+def test_where_there_are_no_threads_memory_stays_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    early = threading.Event()
+    early.set()
+    monkeypatch.setattr("vdb_core.engine.memory._early", early)
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    release_memory()

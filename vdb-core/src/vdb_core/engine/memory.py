@@ -6,6 +6,7 @@ import ctypes
 import functools
 import mmap
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -60,10 +61,11 @@ def release_memory() -> None:
     if _early.is_set():
         # malloc_trim passes by the end of every arena but the first, up to 8 MB here. New threads take arenas in turn.
         _ = library.mallopt(_M_TRIM_THRESHOLD, 0)
-        for _ in range(_ARENAS):
-            thread = threading.Thread(target=lambda: library.free(library.malloc(_A_FREED_BLOCK)))
-            thread.start()
-            thread.join()
+        with suppress(RuntimeError):  # the system has no more threads, or the process ends
+            for _ in range(_ARENAS):
+                thread = threading.Thread(target=lambda: library.free(library.malloc(_A_FREED_BLOCK)))
+                thread.start()
+                thread.join()
         _ = library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
     _ = library.malloc_trim(0)
 
