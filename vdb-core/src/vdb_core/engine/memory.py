@@ -21,15 +21,14 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
 _ARENAS: Final = 2
-_MAPPED: Final = 4 << 20
-"""What is as large is mapped on its own. NumPy asks for large pages from this size on: within an arena, whatever small lies there
-later would keep two megabytes."""
+_MAPPED: Final = 8 << 20
+"""What is as large is mapped on its own."""
 
 _KEPT: Final = 8 << 20
 """What may be free at the end of an arena before it goes back."""
 
 _A_FREED_BLOCK: Final = 256 << 10
-"""Freeing one looks at the end of its arena, and is as large as none that a thread keeps for itself."""
+"""Large enough that freeing it makes the allocator look at the end of its arena."""
 
 _early = threading.Event()
 """Whether ``return_memory_early`` set these."""

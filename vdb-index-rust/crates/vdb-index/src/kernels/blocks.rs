@@ -20,6 +20,7 @@ pub const BLOCKS: usize = 4;
 /// Blocks that a kernel of sums may ask for ahead.
 pub(crate) const MOST_AHEAD: usize = 16;
 /// Bytes by which one query asks for memory before it reads it: what memory brings in half a microsecond.
+#[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 12 << 10;
 /// Dimensions that meet in one 32-bit lane.
 pub(crate) const STEP: usize = 4;
@@ -152,6 +153,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// By how many blocks one query, which memory bounds, asks for memory before it reads it.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn ahead(&self) -> usize {
         (AHEAD / (self.groups * LINE).max(1)).clamp(BLOCKS, MOST_AHEAD)
