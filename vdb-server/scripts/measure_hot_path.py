@@ -48,7 +48,8 @@ ANSWER = SearchAnswer(
             )
             for n in range(10)
         ],
-        [(0.9 - n / 100, 0.1 + n / 100) for n in range(10)],
+        [0.9 - n / 100 for n in range(10)],
+        [0.1 + n / 100 for n in range(10)],
         text=True,
         metadata=True,
     ),
@@ -58,8 +59,16 @@ ANSWER = SearchAnswer(
 
 
 class _Queries:
-    def search(self, library_id: str, query: Mapping[str, object], *, wait: bool = True) -> SearchAnswer:
-        del library_id, query, wait
+    def search_text(
+        self,
+        library_id: str,
+        text: bytes,
+        parse: Callable[[bytes], Mapping[str, object]],
+        *,
+        wait: bool = True,
+    ) -> SearchAnswer:
+        del library_id, wait
+        _ = parse(text)
         return ANSWER
 
 

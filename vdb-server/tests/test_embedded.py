@@ -163,7 +163,7 @@ def test_a_bug_is_a_500_here_too(server: EmbeddedServer, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> object:
         raise RuntimeError("the secret")
 
-    monkeypatch.setattr("vdb_core.services.queries.QueryService.search", fail)
+    monkeypatch.setattr("vdb_core.services.queries.QueryService.search_text", fail)
     answer = server.request("POST", f"{L}/search", JSON, b'{"embedding": [1, 0]}')
     assert answer.status == 500
     assert b"internal_error" in answer.body

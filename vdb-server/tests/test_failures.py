@@ -104,7 +104,7 @@ def test_a_bug_on_a_hot_route_is_the_same(client: Any, monkeypatch: pytest.Monke
     def fail(*_: object, **__: object) -> object:
         raise KeyError("the secret of the house")
 
-    monkeypatch.setattr("vdb_core.services.queries.QueryService.search", fail)
+    monkeypatch.setattr("vdb_core.services.queries.QueryService.search_text", fail)
     answer = client("POST", "/v1/libraries/a/search", {"embedding": [1]})
     assert (answer.status, answer.code) == (500, "internal_error")
     assert b"secret" not in answer.body
@@ -146,12 +146,15 @@ def test_waiting_is_left_to_a_thread(client: Any, monkeypatch: pytest.MonkeyPatc
     real = QueryService.search
     calls: list[tuple[bool, str]] = []
 
+    def at_once(self: Any, library_id: str, text: bytes, parse: Any, *, wait: bool = True) -> Any:
+        calls.append((wait, threading.current_thread().name))
+        raise WouldBlock("busy")
+
     def search(self: Any, library_id: str, query: Any, *, wait: bool = True) -> Any:
         calls.append((wait, threading.current_thread().name))
-        if not wait:
-            raise WouldBlock("busy")
         return real(self, library_id, query)
 
+    monkeypatch.setattr(QueryService, "search_text", at_once)
     monkeypatch.setattr(QueryService, "search", search)
     assert client("POST", "/v1/libraries/a/search", {"embedding": [1]}).json()["hits"][0]["id"] == "x"
     assert [wait for wait, _ in calls] == [False, True]

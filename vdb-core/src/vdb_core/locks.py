@@ -24,6 +24,7 @@ class RWLock:
 
     __slots__ = (
         "_condition",
+        "_condition_mutex",
         "_passes",
         "_readers",
         "_turn",
@@ -33,7 +34,8 @@ class RWLock:
     )
 
     def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
+        self._condition_mutex = threading.Lock()
+        self._condition = threading.Condition(self._condition_mutex)
         self._readers = 0
         self._waiting_readers = 0
         self._waiting_writers: deque[object] = deque()
@@ -47,13 +49,14 @@ class RWLock:
 
     def acquire_read(self, *, blocking: bool = True) -> bool:
         """Enter as a reader; without ``blocking`` returns false where it would have to wait."""
-        condition = self._condition
-        with condition:
+        # The mutex itself: entering it through the condition runs Python code, twice for each search.
+        with self._condition_mutex:
             if not self._writing and not self._waiting_writers:
                 self._readers += 1
                 return True
             if not blocking:
                 return False
+            condition = self._condition
             turn = self._turn
             self._waiting_readers += 1
             try:
@@ -72,7 +75,7 @@ class RWLock:
 
     def release_read(self) -> None:
         """Leave as a reader."""
-        with self._condition:
+        with self._condition_mutex:
             if self._readers == 0:
                 raise RuntimeError("release_read without acquire_read")
             self._readers -= 1

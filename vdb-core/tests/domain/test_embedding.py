@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vdb_core.domain import Embedding, check_matrix, embedding_from_b64, normalize, plain_row, to_matrix
+from vdb_core.domain import Embedding, check_matrix, embedding_from_b64, normalize, plain_query, to_matrix
 from vdb_core.errors import ValidationFailed
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -218,11 +218,17 @@ ODD_NUMBERS = st.sampled_from(
 
 
 @given(st.lists(st.floats(-1e4, 1e4) | st.integers(-9, 9) | ODD_NUMBERS, min_size=0, max_size=6))
-def test_a_row_is_plain_only_where_nobody_would_object(row: list[Any]) -> None:
-    made = plain_row(row, 3)
+def test_a_query_is_plain_only_where_nobody_would_object(row: list[Any]) -> None:
+    made, unit = plain_query(row, 3, "dot"), plain_query(row, 3, "cosine")
     expected, faults = to_matrix([row], pointer, max_dimension=9, dimension=3)
+    if not any(isinstance(number, bool) for number in row):
+        sure = plain_query(row, 3, "dot", no_booleans=True)
+        assert (sure is None) == (made is None)
     if made is None:
+        assert unit is None
         return
+    assert unit is not None
+    assert unit.tobytes() == normalize(made)[0].tobytes()
     assert faults == []
     assert expected is not None
     assert made.dtype == np.float32
@@ -230,12 +236,12 @@ def test_a_row_is_plain_only_where_nobody_would_object(row: list[Any]) -> None:
     assert check_matrix(expected, dimension=3, metric="cosine", pointers=pointer) == []
 
 
-def test_ordinary_rows_are_plain() -> None:
+def test_ordinary_queries_are_plain() -> None:
     row = np.random.default_rng(0).standard_normal(384)
     for given_row in (row.tolist(), [*row.tolist()[:-2], 0, 1], row.astype(np.float32)):
-        assert plain_row(given_row, 384) is not None
-    assert plain_row(row.tolist(), 383) is None
-    assert plain_row(tuple(row.tolist()), 384) is None
+        assert plain_query(given_row, 384, "cosine") is not None
+    assert plain_query(row.tolist(), 383, "cosine") is None
+    assert plain_query(tuple(row.tolist()), 384, "cosine") is None
 
 
 @given(MATRICES)

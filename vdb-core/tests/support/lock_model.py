@@ -142,7 +142,11 @@ class _World:
                 return tuple(map(plain, value))
             return ("of", owners[id(value)]) if type(value) is object else value
 
-        fields = [plain(getattr(self.lock, name)) for name in self.lock.__slots__ if name != "_condition"]
+        fields = [
+            plain(getattr(self.lock, name))
+            for name in self.lock.__slots__
+            if not name.startswith("_condition")
+        ]
         remembered = [
             tuple(
                 (name, plain(value))

@@ -17,7 +17,7 @@ from vdb_core.domain.embedding import (
     check_matrix,
     embedding_from_b64,
     normalize,
-    plain_row,
+    plain_query,
     to_matrix,
 )
 from vdb_core.domain.entities import Chunk, Document, IndexChoice, Library
@@ -55,7 +55,7 @@ __all__ = [
     "normalize",
     "now_us",
     "parse_time",
-    "plain_row",
+    "plain_query",
     "to_datetime",
     "to_matrix",
 ]

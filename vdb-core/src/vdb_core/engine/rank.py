@@ -7,6 +7,7 @@ made of, for few numbers cost less in Python's own lists than in arrays.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -50,11 +51,14 @@ def candidates_of_one(
     slots: NDArray[np.uint32], *, part: int, rows: int, words: NDArray[np.uint64] | None
 ) -> list[int]:
     """The same for the slots of one query; whatever is no candidate is left out."""
-    high = part << _SHIFT
-    usable = [slot for slot in slots.ravel().tolist() if slot < rows and slot != NO_SLOT]
+    usable: list[int] = slots.ravel().tolist()
+    # Padding is a number beyond all rows. One look at the largest costs less than one at each.
+    if usable and max(usable) >= rows:
+        usable = [slot for slot in usable if slot < rows]
     if words is not None:
         usable = [slot for slot in usable if int(words[slot >> 6]) >> (slot & 63) & 1]
-    return [high | slot for slot in usable]
+    high = part << _SHIFT
+    return [high | slot for slot in usable] if high else usable
 
 
 def rank_many(
@@ -96,10 +100,10 @@ def rank_one(
     begin = 0
     while begin < len(known):
         part = known[begin] >> _SHIFT
-        end = begin + 1
-        while end < len(known) and known[end] >> _SHIFT == part:
-            end += 1
-        slots = np.array([one & _SLOT for one in known[begin:end]], dtype=np.int64)
+        end = len(known) if known[-1] >> _SHIFT == part else bisect_left(known, (part + 1) << _SHIFT)
+        slots = np.array(known[begin:end], dtype=np.int64)
+        if part:
+            slots &= _SLOT
         distances += row_distances(query, blocks[part].vectors.take(slots, axis=0), metric).tolist()
         begin = end
     ranked = sorted(zip(distances, known, strict=True))[:want]

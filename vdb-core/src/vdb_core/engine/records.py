@@ -91,8 +91,8 @@ def parse(record: bytes) -> ChunkRecord:
     return cast("ChunkRecord", orjson.loads(record))
 
 
-def shown(record: bytes, *, text: bool, metadata: bool) -> bytes:
-    """Cut out of a record what an answer shows: JSON of an object that still lacks its closing brace.
+def shown(records: Sequence[bytes], *, text: bool, metadata: bool) -> list[bytes]:
+    """Cut out of records what an answer shows: JSON of an object each that still lacks its closing brace.
 
     ::
 
@@ -103,16 +103,20 @@ def shown(record: bytes, *, text: bool, metadata: bool) -> bytes:
     no part of a text; before it come ids only, and behind ``,"revision":`` a number and times only. A record that is
     written in another way (JSON leaves order and blanks open) is parsed.
     """
-    at_text = record.find(b',"text":')
-    at_metadata = record.find(b',"metadata":', at_text)
-    at_revision = record.rfind(b',"revision":')
-    if not (0 < at_text < at_metadata < at_revision and record.startswith(b'{"id":"')):
-        row = parse(record)
-        names = ["id", "document_id", *(["text"] if text else []), *(["metadata"] if metadata else [])]
-        return orjson.dumps({name: row[name] for name in names})[:-1]
-    if text:
-        return record[: at_revision if metadata else at_metadata]
-    return record[:at_text] + record[at_metadata:at_revision] if metadata else record[:at_text]
+    cut: list[bytes] = []
+    for record in records:
+        at_text = record.find(b',"text":')
+        at_metadata = record.find(b',"metadata":', at_text)
+        at_revision = record.rfind(b',"revision":')
+        if not (0 < at_text < at_metadata < at_revision and record.startswith(b'{"id":"')):
+            row = parse(record)
+            names = ["id", "document_id", *(["text"] if text else []), *(["metadata"] if metadata else [])]
+            cut.append(orjson.dumps({name: row[name] for name in names})[:-1])
+        elif text:
+            cut.append(record[: at_revision if metadata else at_metadata])
+        else:
+            cut.append(record[:at_text] + (record[at_metadata:at_revision] if metadata else b""))
+    return cut
 
 
 @final
@@ -120,19 +124,19 @@ class _OpenFile:
     """A file as a sequence of bytes. Read, not mapped: pages that were looked at once do not stay resident."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        _ = weakref.finalize(self, os.close, self._descriptor)
-        self._size = os.fstat(self._descriptor).st_size
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        _ = weakref.finalize(self, os.close, self.descriptor)
+        self._size = os.fstat(self.descriptor).st_size
 
     def __len__(self) -> int:
         return self._size
 
     def mapped(self) -> mmap.mmap:
         """The file as memory, until that is closed."""
-        return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        return mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
 
     def __getitem__(self, part: slice) -> bytes:
-        return os.pread(self._descriptor, part.stop - part.start, part.start)
+        return os.pread(self.descriptor, part.stop - part.start, part.start)
 
 
 def _open(path: Path) -> _OpenFile | mmap.mmap:
@@ -152,7 +156,7 @@ class RecordFile:
            ^ends[0]        ^ends[1]                          ^ends[n]
     """
 
-    __slots__ = ("_ends", "_text")
+    __slots__ = ("_at", "_ends", "_text")
 
     def __init__(self, text: bytes | _OpenFile | mmap.mmap) -> None:
         self._text = text
@@ -176,6 +180,8 @@ class RecordFile:
             self._ends = np.zeros(1, dtype=np.int64)
         else:
             raise SnapshotDamaged("expected a JSON array with one element a line")
+        # Gives Python's own numbers, one at a time, in half the time that an array takes for it.
+        self._at = self._ends.data
 
     @classmethod
     def open(cls, path: Path) -> RecordFile:
@@ -191,14 +197,18 @@ class RecordFile:
         return len(self._ends) - 1
 
     def __getitem__(self, row: int) -> bytes:
-        begin, end = self._ends[row : row + 2].tolist()
-        return self._text[begin + 1 : end].removesuffix(b",")
+        return self._text[self._at[row] + 1 : self._at[row + 1]].removesuffix(b",")
 
     def many(self, rows: Sequence[int]) -> list[bytes]:
         """The records of many rows. A file is mapped for the moment, so that what was read does not stay resident."""
-        text = self._text
-        if not isinstance(text, _OpenFile) or len(rows) < _MAPPED_ROWS:
-            return [self[row] for row in rows]
+        text, ends = self._text, self._at
+        if not isinstance(text, _OpenFile):
+            return [text[ends[row] + 1 : ends[row + 1]].removesuffix(b",") for row in rows]
+        if len(rows) < _MAPPED_ROWS:
+            read, file = os.pread, text.descriptor
+            return [
+                read(file, ends[row + 1] - ends[row] - 1, ends[row] + 1).removesuffix(b",") for row in rows
+            ]
         at = np.asarray(rows, dtype=np.int64)
         begins, ends = (self._ends[at] + 1).tolist(), self._ends[at + 1].tolist()
         with text.mapped() as view:
@@ -325,3 +335,7 @@ class RecordSelection:
                 return records[int(slots[row])]
             row -= len(slots)
         raise IndexError(row)
+
+    def many(self, rows: Sequence[int]) -> list[bytes]:
+        """The records of many rows."""
+        return [self[row] for row in rows]

@@ -50,9 +50,9 @@ _FEW_HITS: Final = 64
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
-    """What is looked for; every query of a call shares it."""
+    """What is looked for; every query of a call shares it, and nobody changes it: a frozen one takes longer to make."""
 
     k: int
     filter: Filter | None

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import neg
 from typing import TYPE_CHECKING, final, overload
 
 import orjson
 
-from vdb_core.engine.records import RecordFile, parse, shown
+from vdb_core.engine.records import parse, shown
 
 if TYPE_CHECKING:
     from vdb_core.engine.search import Found
@@ -21,29 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["Hits", "hits_of", "read_records", "scores_of"]
 
 
-def scores_of(distances: list[float], metric: Metric) -> list[tuple[float, float]]:
+def scores_of(distances: list[float], metric: Metric) -> tuple[list[float], list[float]]:
     """Scores (higher is closer) and distances (smaller is closer) in the form of the REST contract, of ascending ones."""
-    if metric == "dot":
-        return [(-distance, distance) for distance in distances]
+    if metric == "cosine":
+        if distances and (distances[0] < 0.0 or distances[-1] > 2.0):
+            # Rounding of stored unit rows may leave the interval by 1e-7.
+            distances = [min(2.0, max(0.0, distance)) for distance in distances]
+        return [1.0 - distance for distance in distances], distances
     if metric == "l2":
-        roots = map(math.sqrt, distances)
-        return [(-root, root) for root in roots]
-    if distances and (distances[0] < 0.0 or distances[-1] > 2.0):
-        # Rounding of stored unit rows may leave the interval by 1e-7.
-        distances = [min(2.0, max(0.0, distance)) for distance in distances]
-    return [(1.0 - distance, distance) for distance in distances]
+        distances = list(map(math.sqrt, distances))
+    return list(map(neg, distances)), distances
 
 
 @final
 class Hits(Sequence[dict[str, object]]):
     """The hits of one query, closest first: ``id``, ``document_id``, ``score``, ``distance``, and what was asked for."""
 
-    __slots__ = ("_embeddings", "_metadata", "_numbers", "_records", "_text")
+    __slots__ = ("_distances", "_embeddings", "_metadata", "_records", "_scores", "_text")
 
     def __init__(
         self,
         records: list[bytes],
-        numbers: list[tuple[float, float]],
+        scores: list[float],
+        distances: list[float],
         *,
         text: bool,
         metadata: bool,
@@ -53,13 +54,15 @@ class Hits(Sequence[dict[str, object]]):
 
         Args:
             records: of each hit.
-            numbers: score and distance of each hit.
+            scores: of each hit.
+            distances: of each hit.
             text: show it.
             metadata: show it.
             embeddings: of each hit, in the caller's scale, where they are shown.
         """
         self._records = records
-        self._numbers = numbers
+        self._scores = scores
+        self._distances = distances
         self._text = text
         self._metadata = metadata
         self._embeddings = embeddings
@@ -76,12 +79,11 @@ class Hits(Sequence[dict[str, object]]):
         if isinstance(at, slice):
             return [self[one] for one in range(*at.indices(len(self)))]
         record = parse(self._records[at])
-        score, distance = self._numbers[at]
         hit: dict[str, object] = {
             "id": record["id"],
             "document_id": record["document_id"],
-            "score": score,
-            "distance": distance,
+            "score": self._scores[at],
+            "distance": self._distances[at],
         }
         if self._text:
             hit["text"] = record["text"]
@@ -107,20 +109,19 @@ class Hits(Sequence[dict[str, object]]):
         """The hits as a JSON array."""
         if not self._records:
             return b"[]"
-        # All at once: written one by one, numbers would take as long as everything else of an answer.
-        written = orjson.dumps([number for pair in self._numbers for number in pair])[1:-1].split(b",")
-        pieces: list[bytes] = []
-        for at, record in enumerate(self._records):
-            pieces += (
-                shown(record, text=self._text, metadata=self._metadata),
-                b',"score":',
-                written[2 * at],
-                b',"distance":',
-                written[2 * at + 1],
-            )
-            if self._embeddings is not None:
-                pieces += (b',"embedding":', orjson.dumps(self._embeddings[at]))
-            pieces.append(b"},")
+        # All at once, column by column: written one by one, numbers would take as long as everything else of an answer.
+        columns = {
+            b',"score":': orjson.dumps(self._scores)[1:-1].split(b","),
+            b',"distance":': orjson.dumps(self._distances)[1:-1].split(b","),
+        }
+        if self._embeddings is not None:
+            columns[b',"embedding":'] = list(map(orjson.dumps, self._embeddings))
+        hits, width = len(self._records), 2 + 2 * len(columns)
+        pieces = [b"},"] * (hits * width)
+        pieces[::width] = shown(self._records, text=self._text, metadata=self._metadata)
+        for at, (name, column) in enumerate(columns.items()):
+            pieces[2 * at + 1 :: width] = [name] * hits
+            pieces[2 * at + 2 :: width] = column
         pieces[-1] = b"}"
         return b"[" + b"".join(pieces) + b"]"
 
@@ -132,10 +133,22 @@ def read_records(found: Found) -> dict[int, bytes]:
         slots.setdefault(one >> 32, []).append(one & 0xFFFFFFFF)
     records: dict[int, bytes] = {}
     for number, some in slots.items():
-        high, held = number << 32, found.blocks[number].records
-        read = held.many(some) if isinstance(held, RecordFile) else [held[slot] for slot in some]
-        records.update(zip([high | slot for slot in some], read, strict=True))
+        high = number << 32
+        records.update(
+            zip([high | slot for slot in some], found.blocks[number].records.many(some), strict=True)
+        )
     return records
+
+
+def _read(found: Found, candidates: list[int]) -> list[bytes]:
+    """The records of the hits of one query, which mostly lie in one block."""
+    if not candidates:
+        return []
+    first = min(candidates) >> 32
+    if max(candidates) >> 32 == first:
+        slots = [one & 0xFFFFFFFF for one in candidates] if first else candidates
+        return found.blocks[first].records.many(slots)
+    return [found.blocks[one >> 32].records[one & 0xFFFFFFFF] for one in candidates]
 
 
 def hits_of(
@@ -157,20 +170,19 @@ def hits_of(
         min_score: cuts off hits below.
         known: records of all candidates, where they were read together.
     """
-    numbers = scores_of(found.distances[at], state.info["metric"])
+    scores, distances = scores_of(found.distances[at], state.info["metric"])
     candidates = found.candidates[at]
     if min_score is not None:
-        candidates = candidates[: sum(score >= min_score for score, _ in numbers)]
-        numbers = numbers[: len(candidates)]
-    rows = [(found.blocks[one >> 32], one & 0xFFFFFFFF) for one in candidates]
+        kept = sum(score >= min_score for score in scores)
+        candidates, scores, distances = candidates[:kept], scores[:kept], distances[:kept]
     embeddings: list[list[float]] | None = None
     if "embedding" in include:
-        embeddings = [state.row(int(block.ids[slot])).embedding().tolist() for block, slot in rows]
+        ids = [int(found.blocks[one >> 32].ids[one & 0xFFFFFFFF]) for one in candidates]
+        embeddings = [state.row(row).embedding().tolist() for row in ids]
     return Hits(
-        [block.records[slot] for block, slot in rows]
-        if known is None
-        else [known[one] for one in candidates],
-        numbers,
+        _read(found, candidates) if known is None else [known[one] for one in candidates],
+        scores,
+        distances,
         text="text" in include,
         metadata="metadata" in include,
         embeddings=embeddings,

@@ -3,52 +3,36 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast, final
 
 import numpy as np
 
-from vdb_core.domain import check_matrix
+from vdb_core.domain import check_matrix, plain_query
 from vdb_core.engine.costs import Stopwatch
 from vdb_core.engine.embedders import Embedded
 from vdb_core.engine.search import Plan, Request, find, is_filter_known, plan
 from vdb_core.errors import Fault, LibraryNotFound, ValidationFailed
-from vdb_core.filters import parse_filter
-from vdb_core.services.checks import is_mapping, known_fields, object_of, raise_faults, text_fault
+from vdb_core.services.checks import is_mapping, object_of, raise_faults, text_fault
 from vdb_core.services.hits import hits_of, read_records
-from vdb_core.services.known_params import KnownParams
+from vdb_core.services.known_queries import Frames, cut
+from vdb_core.services.query_options import OptionsReader, QueryOptions
 from vdb_core.services.results import SearchAnswer, WouldBlock
 from vdb_core.services.rows import FLOAT_TYPES, prepare_query, stored_form
 from vdb_core.services.texts import embedding_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from pydantic import BaseModel
 
     from vdb_core.engine.core import Engine
     from vdb_core.engine.state import LibraryState
-    from vdb_core.filters import Filter
     from vdb_core.repository import Entry
     from vdb_core.services.texts import Embed
 
-__all__ = ["QUERY_FIELDS", "QueryService"]
+__all__ = ["QueryService"]
 
-QUERY_FIELDS: Final = (
-    "embedding",
-    "embedding_b64",
-    "text",
-    "k",
-    "filter",
-    "params",
-    "include",
-    "min_score",
-    "explain",
-)
-_KNOWN_FIELDS: Final = frozenset(QUERY_FIELDS)
-_INCLUDABLE: Final = ("text", "metadata", "embedding")
-_DEFAULT_INCLUDE: Final = ("text", "metadata")
 _INLINE_S: Final = 0.001
 """A search that takes longer is not made without waiting: whoever asks so has others to serve meanwhile."""
 _NUMBER_S: Final = 0.25e-9
@@ -63,26 +47,13 @@ _NO_VECTOR: Final = np.empty((0, 0), dtype=np.float32)
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Query:
-    vector: NDArray[np.float32]
-    k: int
-    filter: Filter | None
-    params: BaseModel | None
-    params_text: str | None
-    include: tuple[str, ...]
-    min_score: float | None
-    explain: bool
-    warnings: list[str]
-
-
-@final
 class QueryService:
     """Finds the nearest chunks."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known_params = KnownParams()
+        self._options = OptionsReader(engine.settings.limits)
+        self._frames: Frames[QueryOptions] = Frames()
 
     def search(self, library_id: str, query: Mapping[str, object], *, wait: bool = True) -> SearchAnswer:
         """Answer one query.
@@ -93,8 +64,40 @@ class QueryService:
             wait: false raises ``WouldBlock`` instead of waiting for a lock or computing for long.
         """
         entry = self._entry(library_id, wait=wait)
-        parsed = self._parse(entry, query, "", self._embedding_for(entry, embed=wait))
-        return self._answer(entry, parsed.vector, parsed, wait=wait, threads=1)[0]
+        vector, options, warnings = self._parse(entry, query, "", self._embedding_for(entry, embed=wait))
+        return self._answer(entry, vector, options, warnings, wait=wait, threads=1)[0]
+
+    def search_text(
+        self,
+        library_id: str,
+        text: bytes,
+        parse: Callable[[bytes], Mapping[str, object]],
+        *,
+        wait: bool = True,
+    ) -> SearchAnswer:
+        """As ``search``, of a query as JSON text; where only its embedding is new, nothing else is read again.
+
+        Args:
+            library_id: the library.
+            text: the query.
+            parse: reads it; raises where it is not JSON, or no object.
+            wait: as for ``search``.
+        """
+        entry = self._entry(library_id, wait=wait)
+        state = cast("LibraryState", entry.state)
+        model, pieces = self._params_model(state), cut(text)
+        known = None if pieces is None else self._frames.get(model, pieces)
+        dimension = state.info["dimension"]
+        if known is not None and pieces is not None and dimension is not None:
+            plain = plain_query(pieces.embedding(), dimension, state.info["metric"], no_booleans=True)
+            if plain is not None:
+                return self._answer(entry, plain, known, [], wait=wait, threads=1)[0]
+        vector, options, warnings = self._parse(
+            entry, parse(text), "", self._embedding_for(entry, embed=wait)
+        )
+        if known is None and pieces is not None:
+            self._frames.keep(model, pieces, options)
+        return self._answer(entry, vector, options, warnings, wait=wait, threads=1)[0]
 
     def search_batch(
         self, library_id: str, queries: Sequence[Mapping[str, object]], *, embed: bool = True
@@ -113,7 +116,7 @@ class QueryService:
                 "/queries", f"expected at most {limit} queries (max_batch_rows); received {len(queries)}"
             )
         entry = self._entry(library_id, wait=True)
-        parsed: list[_Query] = []
+        parsed: list[tuple[NDArray[np.float32], QueryOptions, list[str]]] = []
         faults: list[Fault] = []
         together = self._embedded_together(entry, queries, embed=embed)
         for at, query in enumerate(queries):
@@ -123,23 +126,14 @@ class QueryService:
                 faults.extend(error.faults)
         raise_faults(faults)
         groups: dict[object, list[int]] = {}
-        for at, one in enumerate(parsed):
-            key = (
-                one.k,
-                one.filter,
-                one.params_text,
-                one.include,
-                one.min_score,
-                one.explain,
-                one.vector.shape[1],
-                tuple(one.warnings),
-            )
-            groups.setdefault(key, []).append(at)
+        for at, (vector, options, warnings) in enumerate(parsed):
+            groups.setdefault((options, vector.shape[1], tuple(warnings)), []).append(at)
         answers: dict[int, SearchAnswer] = {}
         for members in groups.values():
-            matrix = np.concatenate([parsed[at].vector for at in members])
+            matrix = np.concatenate([parsed[at][0] for at in members])
+            _, options, warnings = parsed[members[0]]
             found = self._answer(
-                entry, matrix, parsed[members[0]], wait=True, threads=self._engine.search_threads
+                entry, matrix, options, warnings, wait=True, threads=self._engine.search_threads
             )
             answers.update(zip(members, found, strict=True))
         return [answers[at] for at in range(len(parsed))]
@@ -177,7 +171,7 @@ class QueryService:
             rest["min_score"] = min_score
         if explain:
             rest["explain"] = True
-        query = self._options(entry, rest, "", _NO_VECTOR, [], [])
+        options = self._options.read(rest, "", self._params_model(cast("LibraryState", entry.state)), [])
         if not len(matrix):
             return []
         raise_faults(
@@ -189,7 +183,7 @@ class QueryService:
             )
         )
         vectors = stored_form(np.ascontiguousarray(matrix, dtype=np.float32), info["metric"])[0]
-        return self._answer(entry, vectors, query, wait=True, threads=self._engine.search_threads)
+        return self._answer(entry, vectors, options, [], wait=True, threads=self._engine.search_threads)
 
     def _entry(self, library_id: str, *, wait: bool) -> Entry:
         repository = self._engine.repository
@@ -228,10 +222,12 @@ class QueryService:
 
         return known
 
-    def _parse(self, entry: Entry, query: object, pointer: str, embed: Embed) -> _Query:
-        """Check a query; raises ``ValidationFailed`` with every fault of it."""
+    def _parse(
+        self, entry: Entry, query: object, pointer: str, embed: Embed
+    ) -> tuple[NDArray[np.float32], QueryOptions, list[str]]:
+        """Check a query; gives its vector, its options and warnings. Raises ``ValidationFailed`` with every fault of it."""
         body = object_of(query, pointer)
-        info = cast("LibraryState", entry.state).info
+        state = cast("LibraryState", entry.state)
         faults: list[Fault] = []
         warnings: list[str] = []
         vector = _NO_VECTOR
@@ -239,92 +235,34 @@ class QueryService:
             vector, warnings = prepare_query(
                 body,
                 pointer=pointer,
-                metric=info["metric"],
-                dimension=info["dimension"],
+                metric=state.info["metric"],
+                dimension=state.info["dimension"],
                 limits=self._engine.settings.limits,
                 embed=embed,
             )
         except ValidationFailed as error:
             faults.extend(error.faults)
-        return self._options(entry, body, pointer, vector, faults, warnings)
+        return vector, self._options.read(body, pointer, self._params_model(state), faults), warnings
 
-    def _options(
-        self,
-        entry: Entry,
-        body: Mapping[str, object],
-        pointer: str,
-        vector: NDArray[np.float32],
-        faults: list[Fault],
-        warnings: list[str],
-    ) -> _Query:
-        """Check everything but the vector; raises with these faults and those that were found before."""
-        limits = self._engine.settings.limits
-        if not body.keys() <= _KNOWN_FIELDS:
-            faults.extend(known_fields(body, QUERY_FIELDS, pointer))
-        k = body.get("k", 10)
-        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= limits.max_k:
-            faults.append(
-                Fault(
-                    f"{pointer}/k",
-                    f"expected a whole number from 1 to {limits.max_k} (max_k); received {k!r}",
-                )
-            )
-        include = _include(body.get("include", _DEFAULT_INCLUDE), f"{pointer}/include", faults)
-        min_score = body.get("min_score")
-        if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, (int, float))):
-            faults.append(Fault(f"{pointer}/min_score", f"expected a number; received {min_score!r}"))
-        explain = body.get("explain", False)
-        if not isinstance(explain, bool):
-            faults.append(Fault(f"{pointer}/explain", f"expected true or false; received {explain!r}"))
-        wanted = None
-        params: BaseModel | None = None
-        params_text: str | None = None
-        try:
-            if body.get("filter") is not None:
-                wanted = parse_filter(
-                    body["filter"],
-                    pointer=f"{pointer}/filter",
-                    max_depth=limits.max_filter_depth,
-                    max_nodes=limits.max_filter_nodes,
-                )
-        except ValidationFailed as error:
-            faults.extend(error.faults)
-        try:
-            if body.get("params") is not None:
-                state = cast("LibraryState", entry.state)
-                params, params_text = self._params(state, body["params"], f"{pointer}/params")
-        except ValidationFailed as error:
-            faults.extend(error.faults)
-        raise_faults(faults)
-        return _Query(
-            vector=vector,
-            k=cast("int", k),
-            filter=None if wanted is None or wanted.matches_everything else wanted,
-            params=params,
-            params_text=params_text,
-            include=include,
-            min_score=cast("float | None", min_score),
-            explain=explain is True,
-            warnings=warnings,
-        )
-
-    def _params(
-        self, state: LibraryState, given: object, pointer: str
-    ) -> tuple[BaseModel | None, str | None]:
-        """Search parameters for the index that serves now, or that will once there is something to index; as text too."""
+    def _params_model(self, state: LibraryState) -> type[BaseModel] | None:
+        """Search parameters of the index that serves now, or that will once there is something to index."""
         active = state.active
         kind = (
             active.type
             if active is not None
             else self._engine.plugins.index_types.get(state.info["index_type"])
         )
-        if kind is None:
-            # The type is not installed: its parameters cannot be checked, and the answer carries the warning.
-            return None, None
-        return self._known_params.read(kind.search_params, given, pointer)
+        return None if kind is None else kind.search_params
 
     def _answer(
-        self, entry: Entry, vectors: NDArray[np.float32], query: _Query, *, wait: bool, threads: int
+        self,
+        entry: Entry,
+        vectors: NDArray[np.float32],
+        options: QueryOptions,
+        warnings: list[str],
+        *,
+        wait: bool,
+        threads: int,
     ) -> list[SearchAnswer]:
         state = cast("LibraryState", entry.state)
         answers: list[SearchAnswer] = []
@@ -336,12 +274,14 @@ class QueryService:
             try:
                 if state.removed:
                     raise LibraryNotFound(f"No library has the id {entry.id!r}.")
-                answers.extend(self._search(state, part, query, started, threads, wait=wait))
+                answers.extend(self._search(state, part, options, warnings, started, threads, wait=wait))
             finally:
                 entry.lock.release_read()
         return answers
 
-    def _plan(self, state: LibraryState, request: Request, query: _Query, *, wait: bool) -> Plan:
+    def _plan(
+        self, state: LibraryState, request: Request, options: QueryOptions, numbers: int, *, wait: bool
+    ) -> Plan:
         """Plan a search; without ``wait`` raises ``WouldBlock`` where it is going to take long, planning included."""
         wanted = request.filter
         if wanted is None or is_filter_known(state, wanted):
@@ -359,8 +299,8 @@ class QueryService:
             if expected is None:
                 expected = planned.numbers * _NUMBER_S
             shown = _HIT_S
-            if "embedding" in query.include:
-                shown += _SHOWN_NUMBER_S * query.vector.shape[1]
+            if "embedding" in options.include:
+                shown += _SHOWN_NUMBER_S * numbers
             if expected + shown * min(request.k, planned.matches) > _INLINE_S:
                 raise WouldBlock("The search takes long.")
         return planned
@@ -369,21 +309,26 @@ class QueryService:
         self,
         state: LibraryState,
         vectors: NDArray[np.float32],
-        query: _Query,
+        options: QueryOptions,
+        warned: list[str],
         started: float,
         threads: int,
         *,
         wait: bool,
     ) -> list[SearchAnswer]:
         active = state.active
-        params = query.params
+        params = options.params
         if params is not None and active is not None and not isinstance(params, active.type.search_params):
             # The index was swapped for one of another type between the check and the lock.
             raise ValidationFailed.at("/params", f"the active index is now of type {active.type.name!r}")
         request = Request(
-            k=query.k, filter=query.filter, params=params, params_text=query.params_text, threads=threads
+            k=options.k,
+            filter=options.filter,
+            params=params,
+            params_text=options.params_text,
+            threads=threads,
         )
-        planned = self._plan(state, request, query, wait=wait)
+        planned = self._plan(state, request, options, vectors.shape[1], wait=wait)
         watch = Stopwatch(state.costs.expected(planned.kind))
         found = find(state, self._engine.kernel, vectors, request, planned)
         searched = time.perf_counter()
@@ -393,9 +338,9 @@ class QueryService:
             "type": active.type.name if active is not None else self._serving(state),
             "exact": found.exact,
         }
-        warnings = [*state.warnings, *found.warnings, *query.warnings]
+        warnings = [*state.warnings, *found.warnings, *warned]
         explain: dict[str, object] | None = None
-        if query.explain:
+        if options.explain:
             explain = {
                 "route": found.route,
                 "matches": found.matches,
@@ -407,7 +352,7 @@ class QueryService:
             }
         known = read_records(found) if len(vectors) > 1 else None
         every = [
-            hits_of(state, found, at, include=query.include, min_score=query.min_score, known=known)
+            hits_of(state, found, at, include=options.include, min_score=options.min_score, known=known)
             for at in range(len(vectors))
         ]
         took = round(1000.0 * (time.perf_counter() - started), 4)
@@ -430,17 +375,3 @@ class QueryService:
         if state.base is None and not state.warnings:
             return state.info["index_type"]
         return self._engine.kernel.name
-
-
-def _include(value: object, pointer: str, faults: list[Fault]) -> tuple[str, ...]:
-    """What a hit shows; adds to the faults where that is not acceptable."""
-    if not isinstance(value, (list, tuple)):
-        faults.append(Fault(pointer, f"expected a list; received {type(value).__name__}"))
-        return ()
-    chosen = cast("Sequence[object]", value)
-    faults.extend(
-        Fault(f"{pointer}/{at}", f"unknown value {one!r}; known: {', '.join(_INCLUDABLE)}")
-        for at, one in enumerate(chosen)
-        if one not in _INCLUDABLE
-    )
-    return tuple(cast("Sequence[str]", chosen))

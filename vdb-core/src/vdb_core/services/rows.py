@@ -11,7 +11,7 @@ from vdb_core.domain import (
     check_matrix,
     embedding_from_b64,
     normalize,
-    plain_row,
+    plain_query,
     to_matrix,
 )
 from vdb_core.engine.record_run import RecordRun
@@ -237,9 +237,9 @@ def prepare_query(
     """The query's vector as rows are stored, float32 ``[1, dim]``, and warnings; raises ``ValidationFailed``."""
     embedding = query.get("embedding")
     if embedding is not None and dimension is not None and not _ELSEWHERE & query.keys():
-        plain = plain_row(embedding, dimension)
+        plain = plain_query(embedding, dimension, metric)
         if plain is not None:
-            return stored_form(plain, metric)[0], []
+            return np.ascontiguousarray(plain), []
     given = [name for name in ("embedding", "embedding_b64", "text") if query.get(name) is not None]
     if len(given) != 1:
         raise ValidationFailed.at(
@@ -261,9 +261,9 @@ def prepare_query(
     elif name == "embedding_b64":
         row, faults = embedding_from_b64(value, where)
         raise_faults(faults)
-        plain = None if dimension is None else plain_row(row, dimension)
+        plain = None if dimension is None else plain_query(row, dimension, metric)
         if plain is not None:
-            return stored_form(plain, metric)[0], []
+            return plain, []
     else:
         row = value
     matrix, faults = to_matrix(

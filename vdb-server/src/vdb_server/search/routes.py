@@ -21,7 +21,13 @@ from vdb_server.state import is_traced, metrics_of, services_of, settings_of
 from vdb_server.system.tracing import describe
 from vdb_server.wire.calls import embedding, in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
-from vdb_server.wire.json_body import check_json_type, in_thread_if_big, parse_object, read_body
+from vdb_server.wire.json_body import (
+    PARSE_IN_THREAD_BYTES,
+    check_json_type,
+    in_thread_if_big,
+    parse_object,
+    read_body,
+)
 from vdb_server.wire.parameters import LibraryId, flag, names_of, parse_object_parameter, single_values
 from vdb_server.wire.replies import JsonReply
 
@@ -62,15 +68,19 @@ async def search(request: Request, library_id: LibraryId) -> Response:
     check_json_type(header(request.scope, b"content-type"))
     single_values(request.scope["query_string"], frozenset())
     raw = await read_body(request)
-    services, max_depth = services_of(request), settings_of(request).max_json_depth
-    query = await in_thread_if_big(raw, lambda: parse_object(raw, max_depth=max_depth))
+    queries = services_of(request).queries
+    parse = partial(parse_object, max_depth=settings_of(request).max_json_depth)
     try:
-        found = services.queries.search(library_id, query, wait=False)
+        if len(raw) >= PARSE_IN_THREAD_BYTES:
+            raise WouldBlock("The query takes long to read.")
+        found = queries.search_text(library_id, raw, parse, wait=False)
     except WouldBlock:
-        if "text" in query:
-            found = await embedding(request, services.queries.search, library_id, query)
-        else:
-            found = await in_thread(services.queries.search, library_id, query)
+        query = await in_thread_if_big(raw, lambda: parse(raw))
+        found = await (
+            embedding(request, queries.search, library_id, query)
+            if "text" in query
+            else in_thread(queries.search, library_id, query)
+        )
     metrics_of(request).searched(found)
     if is_traced(request):
         describe(found, library_id)
@@ -89,8 +99,8 @@ def answer(
     """Answer one query on the calling thread; waits where that is needed."""
     check_json_type(content_type)
     single_values(query_string, frozenset())
-    query = parse_object(raw, max_depth=max_depth)
-    return services.queries.search(library_id, query).to_json()
+    parse = partial(parse_object, max_depth=max_depth)
+    return services.queries.search_text(library_id, raw, parse).to_json()
 
 
 def batch_answer(
