@@ -7,7 +7,8 @@ documents; without this way everything works the same, slower.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
 
 from starlette.requests import Request
 
@@ -32,6 +33,19 @@ if TYPE_CHECKING:
 __all__ = ["ShortWay"]
 
 _PREFIX: Final = b"/v1/libraries/"
+_MOST: Final = 1_000
+"""So many paths are known by heart; when there are more, all are forgotten."""
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class _Target:
+    """What a path leads to."""
+
+    endpoint: Endpoint
+    route: str
+    library_id: str
+    path: str
 
 
 class ShortWay:
@@ -55,11 +69,12 @@ class ShortWay:
             hide: takes out of the texts of operators' errors what callers need not know.
             trusted: every caller is this very process: no key is asked for, ``Host`` and ``Origin`` are not looked at.
         """
+        self._targets: dict[bytes, _Target] = {}
         self._endpoints = {
             tail.encode(): (endpoint, f"/v1/libraries/{{library_id}}/{tail}")
             for tail, endpoint in endpoints.items()
         }
-        self._observed = ObserveMiddleware(self._checked, metrics, hide=hide)
+        self._observed = ObserveMiddleware(self._checked, metrics, hide=hide, whole=True)
         self._limit = BodyLimitMiddleware(self._answer, settings)
         self._guard = None if trusted else GuardMiddleware(self._answer, settings)
         self._authentication = None if trusted else AuthenticationMiddleware(self._answer, settings)
@@ -75,15 +90,17 @@ class ShortWay:
         if scope["type"] != "http" or scope["method"] != "POST":
             return False
         raw: bytes | None = scope.get("raw_path")
-        if raw is None or not raw.startswith(_PREFIX) or b"%" in raw:
-            return False
-        library_id, _, tail = raw[len(_PREFIX) :].partition(b"/")
-        if not library_id or tail not in self._endpoints:
-            return False
+        if raw not in self._targets:
+            if raw is None or not raw.startswith(_PREFIX) or b"%" in raw:
+                return False
+            library_id, _, tail = raw[len(_PREFIX) :].partition(b"/")
+            if not library_id or tail not in self._endpoints:
+                return False
         return not (self._by_origin and header(scope, b"origin") is not None)
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["path"] = encoded_path(scope)
+        known = self._targets.get(scope["raw_path"])
+        scope["path"] = encoded_path(scope) if known is None else known.path
         if self._guard is not None:
             self._guard.check(scope)
         if self._authentication is not None:
@@ -91,9 +108,22 @@ class ShortWay:
         await self._answer(scope, self._limit.check(scope, receive), send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        library_id, _, tail = scope["raw_path"][len(_PREFIX) :].partition(b"/")
-        endpoint, scope["vdb.route"] = self._endpoints[tail]
-        response = await endpoint(
-            Request(scope, receive, send), decode_library_id(library_id.decode("latin-1"))
-        )
+        target = self._targets.get(scope["raw_path"]) or self._target(scope)
+        scope["vdb.route"] = target.route
+        response = await target.endpoint(Request(scope, receive, send), target.library_id)
         await response(scope, receive, send)
+
+    def _target(self, scope: Scope) -> _Target:
+        raw: bytes = scope["raw_path"]
+        library_id, _, tail = raw[len(_PREFIX) :].partition(b"/")
+        endpoint, scope["vdb.route"] = self._endpoints[tail]
+        target = _Target(
+            endpoint=endpoint,
+            route=scope["vdb.route"],
+            library_id=decode_library_id(library_id.decode("latin-1")),
+            path=scope["path"],
+        )
+        if len(self._targets) >= _MOST:
+            self._targets.clear()
+        self._targets[raw] = target
+        return target

@@ -17,7 +17,7 @@ from vdb_core.persistence.durable import is_full
 from vdb_server.errors import HttpProblem, internal_error, problem_of
 from vdb_server.logging import REQUEST_ID, get_logger
 from vdb_server.middleware.headers import header
-from vdb_server.wire.replies import problem_response
+from vdb_server.wire.replies import REPLY, WRITE, lines, problem_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from vdb_server.errors import Problem
     from vdb_server.system.metrics import Metrics
+    from vdb_server.wire.replies import JsonReply
 
 __all__ = ["ObserveMiddleware"]
 
@@ -37,6 +38,7 @@ _SECURITY_HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 _NO_CONTENT_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_LINES: Final = lines((*_SECURITY_HEADERS, _NO_CONTENT_POLICY))
 _OPERATORS_FAULT: Final = 500
 _LOGGER: Final = "vdb_server.requests"
 
@@ -44,15 +46,19 @@ _LOGGER: Final = "vdb_server.requests"
 class ObserveMiddleware:
     """Sees the request first and the response last."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, hide: Callable[[str], str]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, *, hide: Callable[[str], str], whole: bool = False
+    ) -> None:
         """Set up.
 
         Args:
             app: what is further in.
             metrics: where requests are counted.
             hide: takes out of the texts of operators' errors what callers need not know.
+            whole: no layer further in changes answers, so that one may be written as a whole where the server can.
         """
         self._app = app
+        self._whole = whole
         self._metrics = metrics
         self._hide = hide
         self._log = get_logger(_LOGGER)
@@ -90,6 +96,18 @@ class ObserveMiddleware:
                 message = {**message, "body": b""}
             await send(message)
 
+        write_whole = scope.get(WRITE) if self._whole else None
+        if write_whole is not None:
+
+            def write(reply: JsonReply) -> bool:
+                nonlocal status
+                own = lines((*reply.raw_headers, (b"x-request-id", request_id.encode())))
+                if not write_whole(own + _LINES, reply.body):
+                    return False
+                status = reply.status_code
+                return True
+
+            inner[REPLY] = write
         try:
             await self._app(inner, receive, sending)
         except ClientDisconnect:

@@ -11,16 +11,21 @@ from starlette.responses import Response
 from vdb_server.errors import PROBLEM_MEDIA_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from starlette.types import Receive, Scope, Send
 
     from vdb_server.errors import Problem
 
 __all__ = [
+    "REPLY",
+    "WRITE",
     "JsonReply",
     "created",
     "dump",
     "entity",
     "json_response",
+    "lines",
     "page",
     "path_of",
     "problem_response",
@@ -28,6 +33,13 @@ __all__ = [
 ]
 
 JSON: Final = "application/json"
+
+WRITE: Final = "vdb.write"
+"""Of a scope, where the server can: writes a success as a whole, ``(lines of the head, body) -> bool``. False where it
+cannot just now, and the messages of ASGI have to do; those cost ten times as much."""
+
+REPLY: Final = "vdb.reply"
+"""Of a scope: the same for a ``JsonReply``, by the layer that adds the headers of all answers."""
 
 
 class _Result(Protocol):
@@ -55,6 +67,17 @@ class JsonReply(Response):
         self.background = None
         self.body = content
         self.raw_headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        write = scope.get(REPLY)
+        if write is None or not write(self):
+            await super().__call__(scope, receive, send)
+
+
+def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they go over the wire."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
