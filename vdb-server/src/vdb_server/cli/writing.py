@@ -38,7 +38,7 @@ class Protocol(PatientProtocol):
 
 def _write_whole(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
     """Write a success as a whole: what uvicorn does with the two messages of a plain answer, which leaves the rest to it."""
-    if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
+    if cycle.response_started or not cycle.keep_alive or cycle.flow.write_paused:
         return False
     cycle.response_started = cycle.response_complete = True
     transport = cast("JoinedWrites", cast("object", cycle.transport))
