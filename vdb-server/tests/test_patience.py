@@ -24,9 +24,9 @@ SHORT = {"VDB_HEADER_TIMEOUT_S": "1", "VDB_BODY_TIMEOUT_S": "1"}
 
 
 @contextmanager
-def serving(data_dir: Path, **more: str) -> Iterator[str]:
+def serving(data_dir: Path, *, program: tuple[str, str] = ("-m", "vdb_server"), **more: str) -> Iterator[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VDB_")}
-    command = [sys.executable, "-m", "vdb_server", "serve", "--port", "0", "--data-dir", str(data_dir)]
+    command = [sys.executable, *program, "serve", "--port", "0", "--data-dir", str(data_dir)]
     log = data_dir.parent / "log"
     with (
         log.open("w") as errors,
@@ -124,6 +124,23 @@ def test_a_connection_between_two_requests_is_left_alone(url: str) -> None:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
             assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
             time.sleep(2.5)
+
+
+def test_a_connection_that_stays_idle_is_ended_after_a_while(
+    tmp_path: Path,
+) -> None:
+    patched = (
+        "import vdb_server.cli.serving as serving, sys; serving._KEEP_ALIVE_S = 1; "
+        "from vdb_server.__main__ import main; sys.exit(main())"
+    )
+    with serving(tmp_path / "data", program=("-c", patched)) as url, connect(url) as connection:
+        request = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+        for _ in range(3):
+            connection.sendall(request)
+            time.sleep(0.6)
+        started = time.monotonic()
+        assert last_words(connection).count(b"HTTP/1.1 200") == 3
+        assert time.monotonic() - started < 4
 
 
 def test_many_half_requests_keep_nobody_out(url: str) -> None:

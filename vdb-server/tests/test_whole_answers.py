@@ -89,8 +89,6 @@ def exchange(pieces: list[bytes], *, answers: int, gone: bool = False) -> tuple[
                 if b"".join(wire.writes).count(b"HTTP/1.1 ") >= answers and not state.tasks:
                     break
                 await asyncio.sleep(0.005)
-            if protocol.timeout_keep_alive_task is not None:
-                protocol.timeout_keep_alive_task.cancel()
             await life.shutdown()
             return wire.writes, wire.closed
 

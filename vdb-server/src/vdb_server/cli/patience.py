@@ -2,7 +2,7 @@
 
 uvicorn waits for ever for the rest of a request. Somebody who sends a byte now and then could hold as many connections as the
 system has files (Slowloris). Looking at all connections once a second costs the hot path an addition a request, where a timer
-for each would cost a hundred times that.
+for each would cost a hundred times that; so uvicorn's own, which ends connections between two requests, is not set either.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class PatientProtocol(HttpToolsProtocol):
     _received: int = 0
     _in_headers: bool = True
     _stuck_since: float | None = None
+    _idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin with a connection."""
@@ -55,6 +56,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes."""
+        self._idle_since = None
         self._received += len(data)
         super().data_received(data)
         # What came together with a request's first byte is not counted: requests before it may have come with it.
@@ -78,8 +80,15 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """An answer is out; the next request that came with it begins."""
-        super().on_response_complete()
+        """An answer is out; the next request that came with it begins. As uvicorn does it, but for its timer a request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if not self.pipeline:
+            self._idle_since = self.loop.time()
+            return
+        self._start_asgi_task(*self.pipeline.pop())
         if self.pipeline:
             # uvicorn reads on here, and whoever sends faster than we answer would fill the memory with requests.
             self.flow.pause_reading()
@@ -103,8 +112,10 @@ class PatientProtocol(HttpToolsProtocol):
             if now - self._stuck_since > patience.body:
                 self.transport.abort()
             return
-        if self.timeout_keep_alive_task is not None:
-            # Between two requests; uvicorn ends that itself.
+        if self._idle_since is not None:
+            # Between two requests.
+            if now - self._idle_since > self.timeout_keep_alive:
+                self.transport.close()
             return
         cycle = self._request()
         if self._in_headers or cycle is None:
