@@ -126,6 +126,14 @@ def test_a_connection_between_two_requests_is_left_alone(url: str) -> None:
             time.sleep(2.5)
 
 
+def test_half_a_request_behind_a_whole_one_is_half_a_request(url: str) -> None:
+    with connect(url) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(HEAD)
+        assert last_words(connection).startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_connection_that_stays_idle_is_ended_after_a_while(
     tmp_path: Path,
 ) -> None:
