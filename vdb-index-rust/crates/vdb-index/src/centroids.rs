@@ -45,9 +45,11 @@ impl Centroids {
         let Some(blocks) = self.coded.blocks() else { return };
         let mut sums: [BlockSums; TOGETHER] = [[[0; BLOCK]; BLOCKS]; TOGETHER];
         let sums = &mut sums[..queries.len()];
+        let mut coming = fours(self.count).skip(1);
         for picked in fours(self.count) {
             let (first, picked) = (picked[0], &picked[..]);
-            (kernels.code_sums)(&blocks, picked, &[], queries, sums);
+            let next = coming.next();
+            (kernels.code_sums)(&blocks, picked, next.as_deref().unwrap_or_default(), queries, sums);
             for ((query, sums), keys) in queries.iter().zip(sums.iter()).zip(keys.chunks_mut(stride)) {
                 let keys = keys[first as usize * BLOCK..].as_chunks_mut::<BLOCK>().0;
                 for ((&block, sums), keys) in picked.iter().zip(sums).zip(keys) {

@@ -129,19 +129,22 @@ fn encode_part(
         let block = &mut upper[at / BLOCK * BLOCK * bytes..][..BLOCK * bytes];
         let (lines, _) = block.as_chunks_mut::<LINE>();
         let low = lower[at * bytes..][..bytes].as_chunks_mut::<STEP>().0;
-        // Twice what the codes are beyond the middle of those that share their upper half.
-        let mut beyond = 0i64;
+        // The halves of four bytes at once.
+        const HALVES: u32 = 0x0F0F_0F0F;
         for ((line, low), codes) in lines.iter_mut().zip(low).zip(codes.as_chunks::<GROUP>().0) {
-            let high = &mut line.as_chunks_mut::<STEP>().0[at % BLOCK];
-            for i in 0..STEP {
-                let (first, second) = (codes[i] as u8 ^ ZERO, codes[i + STEP] as u8 ^ ZERO);
-                high[i] = first >> 4 | second & 0xF0;
-                low[i] = first & 15 | second << 4;
-                let [first, second] = [first, second].map(|code| 2 * i32::from(code & 15) - 15);
-                beyond += i64::from(first * first + second * second);
-            }
+            let [first, second] =
+                [0, STEP].map(|at| u32::from_le_bytes(std::array::from_fn(|i| codes[at + i] as u8 ^ ZERO)));
+            let high = first >> 4 & HALVES | second & HALVES << 4;
+            line.as_chunks_mut::<STEP>().0[lane] = high.to_le_bytes();
+            *low = (first & HALVES | (second & HALVES) << 4).to_le_bytes();
         }
-        let left = f64::from(bound.scale) * (beyond as f64).sqrt() / 2.0;
+        // Twice what the codes are beyond the middle of those that share their upper half.
+        let beyond = codes.iter().map(|&code| {
+            let beyond = 2 * i32::from(code as u8 & 15) - 15;
+            beyond * beyond
+        });
+        let beyond: i32 = beyond.sum();
+        let left = f64::from(bound.scale) * f64::from(beyond).sqrt() / 2.0;
         let rough = up((f64::from(bound.residual) + left) * EXACT);
         put_bound(bounds, &mut part.lengths[at / BLOCK], lane, bound, rough);
     }

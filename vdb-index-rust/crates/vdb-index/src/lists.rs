@@ -11,10 +11,9 @@ use std::path::Path;
 use crate::bitmap::Bitmap;
 use crate::error::Result;
 use crate::filters::{Filter, Left};
-use crate::kernels::{BLOCK, Kernels};
+use crate::kernels::{BLOCK, Kernels, Pick};
 use crate::kmeans::group;
 use crate::results::NO_SLOT;
-use crate::sieve::Pick;
 use crate::{npy, store};
 
 const OFFSETS: &str = "offsets.npy";
@@ -119,8 +118,21 @@ impl Lists {
         filter: &Filter<'_>,
         picks: &mut Vec<Pick>,
     ) -> usize {
-        let mut seen = 0;
         let mut start = self.offsets[list as usize] as u32;
+        if let Filter::None = filter {
+            let rows = self.range(list).len();
+            let blocks = self.blocks(list);
+            picks.extend((0..blocks.len() as u32).map(|at| Pick {
+                block: blocks.start + at,
+                start: start + at * BLOCK as u32,
+                live: u16::MAX,
+            }));
+            if let Some(last) = picks.last_mut().filter(|_| !rows.is_multiple_of(BLOCK)) {
+                last.live >>= BLOCK - rows % BLOCK;
+            }
+            return rows;
+        }
+        let mut seen = 0;
         for (block, slots) in self.blocks(list).zip(self.slots(list).chunks(BLOCK)) {
             let live = filter.of(kernels, block, slots);
             if live != 0 {

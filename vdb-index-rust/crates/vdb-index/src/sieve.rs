@@ -7,7 +7,8 @@ use crate::bitmap::Bitmap;
 use crate::bounds::Bound;
 use crate::coded::Coded;
 use crate::kernels::{
-    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels, Line, MOST_AHEAD, Meeting, Packed, WholeKernels,
+    BLOCK, BLOCKS, BlockSums, Blocks, CodedQuery, Kernels, Line, MOST_AHEAD, Meeting, Packed, Pick,
+    WholeKernels,
 };
 use crate::topk::Candidates;
 
@@ -18,17 +19,6 @@ const TRIAL: usize = 1024;
 
 /// Rows of which lower halves are asked for before the first of them is looked at.
 const PENDING: usize = 16;
-
-/// Up to 16 rows of one block.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pick {
-    /// Number of the block.
-    pub(crate) block: u32,
-    /// Position of its first row in the order in which rows were encoded, blocks that are not full closed up.
-    pub(crate) start: u32,
-    /// Bit `i`: the `i`-th row may be returned.
-    pub(crate) live: u16,
-}
 
 /// Queries as codes, with the rows that each may still return.
 #[derive(Default)]
@@ -244,12 +234,14 @@ pub(crate) fn search_range<'q>(
             word &= allowed.word(first / 64);
         }
         seen += word.count_ones() as usize;
-        for quarter in 0..64 / BLOCK {
-            let live = (word >> (quarter * BLOCK)) as u16;
-            if live != 0 {
-                let start = (first + quarter * BLOCK) as u32;
-                picks.push(Pick { block: start / BLOCK as u32, start, live });
-            }
+        let quarters: [Pick; 64 / BLOCK] = std::array::from_fn(|quarter| {
+            let start = (first + quarter * BLOCK) as u32;
+            Pick { block: start / BLOCK as u32, start, live: (word >> (quarter * BLOCK)) as u16 }
+        });
+        if word == u64::MAX {
+            picks.extend_from_slice(&quarters);
+        } else {
+            picks.extend(quarters.into_iter().filter(|pick| pick.live != 0));
         }
         if picks.len() >= TRIAL {
             sieve.see_all(&picks, &mut coding, &who);

@@ -432,6 +432,14 @@ pub(super) fn keep_nearest(
     }
 }
 
+/// A whole number from -127 to 127 as an integer. A cast would look at each by itself whether it fits: added to a number whose last
+/// bit is 1, it is in the last bits of the sum.
+#[inline(always)]
+fn whole_number(value: f32) -> i32 {
+    const LAST_BIT_IS_ONE: f32 = (3 << 22) as f32;
+    (value + LAST_BIT_IS_ONE).to_bits() as i32 - LAST_BIT_IS_ONE.to_bits() as i32
+}
+
 /// Scale a vector so that its largest value becomes 127, and round. Sums are made in float64, where neither their
 /// size nor their rounding matters.
 #[inline(always)]
@@ -462,7 +470,7 @@ pub(super) fn encode(row: &[f32], mean: &[f32], codes: &mut [i8]) -> Encoded {
         residual[lane] += left * left;
         whole[lane] += value * value;
         // What is no number becomes 0; the sums above then say that the codes mean nothing.
-        let code = code as i32;
+        let code = whole_number(if code.is_nan() { 0.0 } else { code });
         squares[lane] += code * code;
         code as i8
     };

@@ -371,20 +371,28 @@ macro_rules! kernels_of {
             }
 
             #[target_feature(enable = $feature)]
-            pub(super) fn code_bases(
+            pub(super) fn sift(
                 blocks: &Blocks<'_>,
-                picked: &[u32],
-                live: u64,
+                picks: &[crate::kernels::Pick],
+                range: std::ops::Range<usize>,
                 query: &CodedQuery,
-                sums: &BlockSums,
-                bases: &mut crate::kernels::BlockBases,
-            ) -> f32 {
-                crate::kernels::bases::code_bases(blocks, picked, live, query, sums, bases)
+                limit: f32,
+                sifted: &mut crate::kernels::Sifted,
+            ) {
+                crate::kernels::sift::sift(
+                    blocks,
+                    picks,
+                    range,
+                    query,
+                    limit,
+                    sifted,
+                    |blocks, picked, next, queries, sums| $code_sums(blocks, picked, next, queries, sums),
+                )
             }
 
             #[target_feature(enable = $feature)]
-            pub(super) fn within(bases: &crate::kernels::BlockBases, limit: f32) -> u64 {
-                crate::kernels::bases::within(bases, limit)
+            pub(super) fn within(bases: &[f32], limit: f32, found: &mut Vec<u32>) {
+                crate::kernels::sift::within(bases, limit, found)
             }
 
             #[target_feature(enable = $feature)]
@@ -495,13 +503,13 @@ macro_rules! kernels_of {
                 unsafe { compiled::row_sums(rows, stride, picked, query, sums) }
             },
             whole: None,
-            code_bases: |blocks, picked, live, query, sums, bases| {
+            sift: |blocks, picks, range, query, limit, sifted| {
                 // SAFETY: the CPU has the features, see above.
-                unsafe { compiled::code_bases(blocks, picked, live, query, sums, bases) }
+                unsafe { compiled::sift(blocks, picks, range, query, limit, sifted) }
             },
-            within: |bases, limit| {
+            within: |bases, limit, found| {
                 // SAFETY: the CPU has the features, see above.
-                unsafe { compiled::within(bases, limit) }
+                unsafe { compiled::within(bases, limit, found) }
             },
             code_screen: |blocks, picked, queries, limits, sums, passed| {
                 // SAFETY: the CPU has the features, see above.

@@ -25,7 +25,6 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod bases;
 mod blocks;
 mod fast;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -35,6 +34,7 @@ mod nearest;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+mod sift;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -49,7 +49,6 @@ use std::sync::OnceLock;
 
 use crate::matrix::Matrix;
 
-pub use bases::{BlockBases, CodeBasesKernel, WithinKernel};
 pub use blocks::{
     BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodeScreenKernel, CodeSumsKernel, CodedQuery,
     EncodeKernel, Encoded, LowerSumsKernel, NearestRow, Planes, RowBound, RowSumsKernel, put_bound,
@@ -61,6 +60,7 @@ pub use fast::{
 };
 pub use meeting::{Asked, AssembleKernel, Line, Meeting, Packed, Passing, WholeKernel, WholeKernels};
 pub use nearest::NearestKeysKernel;
+pub use sift::{Pick, SiftKernel, Sifted, WithinKernel};
 
 /// Vectors side by side in a [`Panel`].
 pub const PANEL: usize = 32;
@@ -213,9 +213,9 @@ pub struct Kernels {
     pub whole: Option<&'static WholeKernels>,
     /// Which rows pass a limit by the upper halves of their codes.
     pub code_screen: CodeScreenKernel,
-    /// How near rows may be at most.
-    pub code_bases: CodeBasesKernel,
-    /// Which of them pass a limit.
+    /// The rows of many blocks that pass the limit of one query, and how near they may be at most.
+    pub sift: SiftKernel,
+    /// Which of them pass another limit.
     pub within: WithinKernel,
     /// Which rows a bitmap names.
     pub members: MembersKernel,

@@ -26,8 +26,10 @@ pub(super) static KERNELS: Kernels = Kernels {
     row_sums: super::blocks::row_sums,
     whole: None,
     code_screen: super::blocks::code_screen,
-    code_bases: super::bases::code_bases,
-    within: super::bases::within,
+    sift: |blocks, picks, range, query, limit, sifted| {
+        super::sift::sift(blocks, picks, range, query, limit, sifted, super::blocks::code_sums);
+    },
+    within: super::sift::within,
     members: super::members,
     nearest_keys: super::nearest::nearest_keys,
     prefetch: |_| (),

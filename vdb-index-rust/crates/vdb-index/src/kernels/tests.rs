@@ -5,7 +5,8 @@
 
 use super::{
     BLOCK, BLOCKS, Best, BlockBounds, BlockSums, Blocks, CodedQuery, FAST_GROUP, FAST_WORDS, FastKeys, Isa,
-    Kernels, Lanes, Meeting, NearestRow, PANEL, Packed, Panel, Passing, Planes, RowBound, put_bound,
+    Kernels, Lanes, Meeting, NearestRow, PANEL, Packed, Panel, Passing, Pick, Planes, RowBound, Sifted,
+    put_bound,
 };
 use crate::matrix::Matrix;
 use crate::rng::Rng;
@@ -517,14 +518,13 @@ proptest! {
                 let mut upper = [u64::MAX];
                 (kernels.code_screen)(&blocks, &picked, &[&query], &[limit], &sums, &mut upper);
                 let live = seed | 1 << 40;
-                let mut bases = [[7.0; BLOCK]; BLOCKS];
-                let least = (kernels.code_bases)(&blocks, &picked, live, &query, &sums[0], &mut bases);
                 let there = live & u64::MAX.checked_shr(64 - 16 * picked.len() as u32).unwrap_or(0);
-                let near = (kernels.within)(&bases, limit);
-                prop_assert_eq!(near & there, upper[0] & there, "{}: bases and screen agree", kernels.isa);
-                prop_assert!(limit == f32::INFINITY || near & !there == 0, "{}: rows that are not live", kernels.isa);
-                let smallest = bases.iter().flatten().copied().fold(f32::MAX, f32::min);
-                prop_assert_eq!(least, smallest, "{}", kernels.isa);
+                let picks = picks_of(&picked, |at| (live >> (16 * at)) as u16);
+                let mut sifted = Sifted::default();
+                (kernels.sift)(&blocks, &picks, 0..picks.len(), &query, limit, &mut sifted);
+                let near = sifted.places.iter().fold(0u64, |near, place| near | 1 << place);
+                prop_assert_eq!(near, upper[0] & there, "{}: sieve and screen agree", kernels.isa);
+                prop_assert!(sifted.bases.iter().all(|&base| base <= limit), "{}", kernels.isa);
                 let mut whole = [0];
                 through_whole(kernels, &blocks, &picked, &[&query], &[limit], &mut |_, passed, _| whole = [passed]);
                 for (j, &block) in picked.iter().enumerate() {
@@ -563,6 +563,87 @@ proptest! {
     }
 }
 
+fn picks_of(blocks: &[u32], live: impl Fn(usize) -> u16) -> Vec<Pick> {
+    blocks.iter().enumerate().map(|(at, &block)| Pick { block, start: 0, live: live(at) }).collect()
+}
+
+#[test]
+fn rows_of_many_blocks_are_sifted_alike() {
+    let mut rng = Rng::new(8, 0);
+    for (groups, extreme) in [(1, false), (2, true), (3, false), (16, false), (48, true), (192, true)] {
+        let mut code = || if extreme { [-127i32, 127][rng.below(2)] } else { rng.below(255) as i32 - 127 };
+        let halves = Halves::new(5 * BLOCK, groups, &mut code);
+        let codes: Vec<i8> = (0..8 * groups).map(|_| code() as i8).collect();
+        let (mut bounds, mut lengths) = ([BlockBounds::default(); 5], [0.0; 5]);
+        for place in 0..5 * BLOCK {
+            let [scale, residual, norm, half, rough] = std::array::from_fn(|_| rng.below(1000) as f32);
+            let (block, bound) = (place / BLOCK, RowBound { scale, residual, norm, half });
+            put_bound(&mut bounds[block], &mut lengths[block], place % BLOCK, bound, rough);
+        }
+        let blocks = halves.blocks(groups, &bounds, &lengths);
+        let query = CodedQuery { by_residual: 2.0, by_norm: 1.5, by_half: 0.25, ..CodedQuery::new(&codes) };
+        for count in [0, 1, 3, 4, 5, 41] {
+            let numbers: Vec<u32> = (0..count).map(|_| rng.below(5) as u32).collect();
+            let live: Vec<u16> = (0..count).map(|_| rng.below(1 << 16) as u16).collect();
+            let picks = picks_of(&numbers, |at| live[at]);
+            let mut expected = Sifted::default();
+            let scalar = Kernels::of(Isa::Scalar).unwrap();
+            (scalar.sift)(&blocks, &picks, 0..count, &query, f32::INFINITY, &mut expected);
+            let rows = |at: u32| (0..16u32).filter(move |row| at >> row & 1 == 1);
+            let places =
+                live.iter().zip(0..).flat_map(|(&live, at)| rows(live.into()).map(move |row| 16 * at + row));
+            assert_eq!(expected.places, places.collect::<Vec<u32>>(), "all that are live");
+            for (&sum, &place) in expected.sums.iter().zip(&expected.places) {
+                let (block, row) = (numbers[place as usize / BLOCK], place % BLOCK as u32);
+                assert_eq!(sum, halves.products(block * BLOCK as u32 + row, &query).1);
+            }
+            for kernels in present() {
+                let mut sifted = Sifted::default();
+                for range in [0..count / 3, count / 3..count] {
+                    (kernels.sift)(&blocks, &picks, range, &query, f32::INFINITY, &mut sifted);
+                }
+                assert_eq!(
+                    (&sifted.places, &sifted.sums),
+                    (&expected.places, &expected.sums),
+                    "{}",
+                    kernels.isa
+                );
+                let most = expected.bases.iter().fold(0.0f32, |most, base| base.abs().max(most));
+                let pairs = || sifted.bases.iter().zip(&expected.bases);
+                assert!(pairs().all(|(base, other)| close(*base, *other, most)), "{}", kernels.isa);
+                let limit = sifted.bases.get(sifted.bases.len() / 2).copied().unwrap_or(0.0);
+                let mut near = Sifted::default();
+                (kernels.sift)(&blocks, &picks, 0..count, &query, limit, &mut near);
+                let mut found = vec![9; 3];
+                (kernels.within)(&sifted.bases, limit, &mut found);
+                let of_found =
+                    |values: &[u32]| -> Vec<u32> { found.iter().map(|&at| values[at as usize]).collect() };
+                assert_eq!(near.places, of_found(&sifted.places), "{}", kernels.isa);
+                assert_eq!(
+                    near.bases,
+                    sifted.bases.iter().copied().filter(|&base| base <= limit).collect::<Vec<_>>()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_within_any_limit() {
+    for count in 0..40usize {
+        let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0, 2.0];
+        let bases: Vec<f32> = (0..count).map(|at| special[at * 7 % 5]).collect();
+        for limit in [f32::INFINITY, 1.0, f32::NEG_INFINITY] {
+            let expected: Vec<u32> = (0..count as u32).filter(|&at| bases[at as usize] <= limit).collect();
+            for kernels in present() {
+                let mut found = vec![3];
+                (kernels.within)(&bases, limit, &mut found);
+                assert_eq!(found, expected, "{} {limit}", kernels.isa);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_nearest_keys_come_in_order_whatever_they_are() {
     let mut rng = Rng::new(3, 0);
@@ -586,6 +667,21 @@ fn the_nearest_keys_come_in_order_whatever_they_are() {
                     assert_eq!(order, expected[..first.min(count)], "{count} {first}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn codes_are_rounded_to_even_and_what_is_no_number_is_0() {
+    let values = [(126.5, 126), (-0.5, 0), (1.5, 2), (f32::NAN, 0), (-127.0, -127), (63.49, 63), (-2.5, -2)];
+    for dim in [7, 16, 40, 133] {
+        let (row, expected): (Vec<f32>, Vec<i8>) =
+            values.iter().copied().cycle().take(dim).chain([(127.0, 127)]).unzip();
+        for kernels in present() {
+            let mut codes = vec![9; row.len()];
+            let made = (kernels.encode)(&row, &vec![0.0; row.len()], &mut codes);
+            assert_eq!((made.scale, &codes), (1.0, &expected), "{}", kernels.isa);
+            assert!(!made.residual.is_finite());
         }
     }
 }
