@@ -85,7 +85,7 @@ def exchange(pieces: list[bytes], *, answers: int, gone: bool = False) -> tuple[
                 services.queries.search_text = leaving  # type: ignore[method-assign]
             for piece in pieces:
                 protocol.data_received(piece)
-            for _ in range(400):
+            for _ in range(4000):
                 if b"".join(wire.writes).count(b"HTTP/1.1 ") >= answers and not state.tasks:
                     break
                 await asyncio.sleep(0.005)
