@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -218,6 +218,9 @@ ODD_NUMBERS = st.sampled_from(
 
 
 @given(st.lists(st.floats(-1e4, 1e4) | st.integers(-9, 9) | ODD_NUMBERS, min_size=0, max_size=6))
+@example([1.0, True, 2.0])
+@example([1.0, 1e39, 2.0])
+@example([0.0, 1e-50, 0.0])
 def test_a_query_is_plain_only_where_nobody_would_object(row: list[Any]) -> None:
     made, unit = plain_query(row, 3, "dot"), plain_query(row, 3, "cosine")
     expected, faults = to_matrix([row], pointer, max_dimension=9, dimension=3)

@@ -152,7 +152,12 @@ def test_what_an_answer_shows_is_cut_exactly(
         expected["metadata"] = metadata
     # JSON says nothing of order and blanks: whoever wrote it, it is read.
     row = json.loads(record)
-    others = (json.dumps(row), json.dumps(dict(reversed(row.items())), separators=(",", ":")))
+    orders = [list(row), list(reversed(row))]
+    # Each of them last, and each behind the id.
+    orders += [[*(other for other in row if other != name), name] for name in row]
+    orders += [["id", name, *row] for name in row]
+    others = [json.dumps({name: row[name] for name in names}, separators=(",", ":")) for names in orders]
+    others.append(json.dumps(row))
     records = [record, *(other.encode() for other in others), record]
     for cut in shown(records, text=with_text, metadata=with_metadata):
         assert json.loads(cut + b"}") == expected

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import weakref
 from array import array
 from itertools import accumulate, islice, pairwise
@@ -51,6 +52,7 @@ _MAPPED_ROWS: Final = 256
 # Offsets from the end of a record: `"created_at":"<27 characters>","updated_at":"<27 characters>"}`.
 _CREATED_FROM: Final = -(27 + len('","updated_at":"') + 27 + len('"}'))
 _CREATED_TO: Final = _CREATED_FROM + 27
+_ENDING: Final = re.compile(rb',"revision":[0-9]+,"created_at":"[^"]*","updated_at":"[^"]*"}')
 
 
 class ChunkRecord(TypedDict):
@@ -100,15 +102,20 @@ def shown(records: Sequence[bytes], *, text: bool, metadata: bool) -> list[bytes
                                  ^at_text   ^at_metadata     ^at_revision
 
     Exact, whatever the strings hold: within a string a quote is escaped, so ``,"text":`` is a member of an object and
-    no part of a text; before it come ids only, and behind ``,"revision":`` a number and times only. A record that is
-    written in another way (JSON leaves order and blanks open) is parsed.
+    no part of a text; before it come ids only, and behind ``,"revision":`` a number and times only, to the end of the
+    record. One that is written in another way (JSON leaves order and blanks open) is parsed.
     """
     cut: list[bytes] = []
     for record in records:
-        at_text = record.find(b',"text":')
+        at_document = record.find(b',"document_id":')
+        at_text = record.find(b',"text":', at_document)
         at_metadata = record.find(b',"metadata":', at_text)
         at_revision = record.rfind(b',"revision":')
-        if not (0 < at_text < at_metadata < at_revision and record.startswith(b'{"id":"')):
+        if not (
+            0 < at_text < at_metadata < at_revision
+            and record.startswith(b'{"id":"')
+            and _ENDING.fullmatch(record, at_revision)
+        ):
             row = parse(record)
             names = ["id", "document_id", *(["text"] if text else []), *(["metadata"] if metadata else [])]
             cut.append(orjson.dumps({name: row[name] for name in names})[:-1])
