@@ -35,6 +35,13 @@ impl Sifted {
         self.places.clear();
     }
 
+    /// Have room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.bases.reserve(more);
+        self.sums.reserve(more);
+        self.places.reserve(more);
+    }
+
     #[inline(always)]
     fn push(&mut self, base: f32, sum: i32, place: u32) {
         self.bases.push(base);
@@ -81,10 +88,7 @@ pub(super) fn sift(
     sifted: &mut Sifted,
     code_sums: impl Fn(&Blocks<'_>, &[u32], &[u32], &[&CodedQuery], &mut [BlockSums]),
 ) {
-    let room = range.len() * BLOCK;
-    sifted.bases.reserve(room);
-    sifted.sums.reserve(room);
-    sifted.places.reserve(room);
+    sifted.reserve(range.len() * BLOCK);
     let mut sums = [BlockSums::default()];
     let last = picks.len().min(range.end + MOST_AHEAD);
     let numbers: Vec<u32> = picks[range.start..last].iter().map(|pick| pick.block).collect();

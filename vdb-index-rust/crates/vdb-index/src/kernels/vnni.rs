@@ -277,10 +277,7 @@ fn sift(
     sifted: &mut Sifted,
 ) {
     check(blocks, &[], &[query], &[BlockSums::default()]);
-    let room = range.len() * BLOCK;
-    sifted.bases.reserve(room);
-    sifted.sums.reserve(room);
-    sifted.places.reserve(room);
+    sifted.reserve(range.len() * BLOCK);
     let (bases, sums) = (sifted.bases.spare_capacity_mut(), sifted.sums.spare_capacity_mut());
     let places = sifted.places.spare_capacity_mut();
     let (bases, sums, places) = (bases.as_mut_ptr(), sums.as_mut_ptr(), places.as_mut_ptr());
@@ -311,7 +308,7 @@ fn sift(
         let near = _mm512_mask_cmp_ps_mask::<_CMP_NGT_UQ>(pick.live, base, limit);
         let place = _mm512_add_epi32(_mm512_set1_epi32((at * BLOCK) as u32 as i32), rows);
         // Whether a block has any cannot be foreseen, and a guess that was wrong costs more than to write nothing.
-        // SAFETY: up to 16 values a block are kept, so that at each block there are places for 16 more in the `room`.
+        // SAFETY: up to 16 values a block are kept, so that at each block there are places for 16 more in what was reserved.
         unsafe {
             _mm512_storeu_ps(bases.add(count).cast(), _mm512_maskz_compress_ps(near, base));
             _mm512_storeu_si512(sums.add(count).cast(), _mm512_maskz_compress_epi32(near, total));
