@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdb_core.engine.arithmetic import NumpyArithmetic
 from vdb_core.engine.blocks import Block
-from vdb_core.engine.exact import pair_distances, row_distances
-from vdb_core.engine.rank import PAD, candidates_of_many, candidates_of_one, rank_many, rank_one
+from vdb_core.engine.rank import PAD, candidates_of_many, candidates_of_one, merged, rank_many
 from vdb_core.indexes import NO_SLOT, bitmap
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def blocks_of(seed: int, count: int) -> list[Block]:
 def test_one_query_is_ranked_as_many_are(metric: Metric, data: st.DataObject) -> None:
     blocks = blocks_of(data.draw(st.integers(0, 5)), data.draw(st.integers(1, 3)))
     query = np.random.default_rng(7).standard_normal((1, DIMENSION)).astype(np.float32)
-    columns, ones = [], []
+    want = data.draw(st.integers(1, 12))
+    columns = []
+    best: tuple[list[int], list[float]] = [], []
     for number in range(len(blocks)):
         named = data.draw(
             st.lists(st.one_of(st.integers(0, ROWS + 3), st.just(NO_SLOT)), min_size=0, max_size=9)
@@ -50,23 +52,15 @@ def test_one_query_is_ranked_as_many_are(metric: Metric, data: st.DataObject) ->
             None if allowed is None else bitmap.from_slots(np.array(sorted(allowed), dtype=np.int64), ROWS)
         )
         columns.append(candidates_of_many(slots, part=number, rows=ROWS, words=words))
-        ones += candidates_of_one(slots, part=number, rows=ROWS, words=words)
+        vectors = blocks[number].vectors[:ROWS]
+        near, far = NumpyArithmetic().nearest(query, vectors, slots, words, metric, want)
         usable = {one for one in named if one < ROWS and (allowed is None or one in allowed)}
-        assert {one & 0xFFFFFFFF for one in ones if one >> 32 == number} == usable
-    want = data.draw(st.integers(1, 12))
+        assert set(near) <= usable
+        assert len(near) == min(want, len(usable))
+        best = merged(best, (candidates_of_one(number, near), far), want=want)
+        # What comes again counts once.
+        best = merged(best, best, want=want)
     many, distances = rank_many(blocks, query, columns, metric=metric, want=want)
-    found, lengths = rank_one(blocks, query, ones, metric=metric, want=want)
     real = many[0] != PAD
-    assert many[0][real].tolist() == found
-    assert distances[0][real].tolist() == lengths
-
-
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("dimension", [1, 7, 8, 129, 384, 1000])
-def test_a_row_is_as_far_from_one_query_as_from_many(metric: Metric, dimension: int) -> None:
-    random = np.random.default_rng(dimension)
-    query = random.standard_normal((1, dimension)).astype(np.float32)
-    rows = random.standard_normal((37, dimension)).astype(np.float32)
-    expected = pair_distances(np.repeat(query, 37, axis=0), rows, metric)
-    assert row_distances(query, rows, metric).tolist() == expected.tolist()
-    assert row_distances(query, rows[5:6], metric).tolist() == expected[5:6].tolist()
+    assert many[0][real].tolist() == best[0]
+    assert distances[0][real].tolist() == best[1]

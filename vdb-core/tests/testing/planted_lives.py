@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from planted_kit import Honest, suites
 
+from vdb_core.engine.arithmetic import NumpyArithmetic
 from vdb_core.errors import BuildCancelled, IndexDamaged
 from vdb_core.indexes import IndexStats, NumpyExactIndex
 from vdb_core.plugins import Capabilities
@@ -135,6 +136,19 @@ class EstimatesTooLittle(Honest):
 
     def stats(self):
         return IndexStats(rows=len(self.rows), bytes={"graph": 64 << 20})
+
+
+class OrdersBackwards:
+    query_row = NumpyArithmetic.query_row
+    read_row = NumpyArithmetic.read_row
+
+    def nearest(self, query, vectors, slots, allowed, metric, want):
+        near, far = NumpyArithmetic().nearest(query, vectors, slots, allowed, metric, want)
+        return near[::-1], far[::-1]
+
+
+class OffersOtherArithmetic(Honest):
+    fields: ClassVar[dict[str, Any]] = {"arithmetic": OrdersBackwards}
 
 
 class WritesTheTime(Honest):

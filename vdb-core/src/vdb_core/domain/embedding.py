@@ -119,11 +119,11 @@ def plain_query(
         except (struct.error, OverflowError):
             return None
     elif isinstance(row, np.ndarray) and row.dtype == np.float32 and row.shape == (dimension,):
-        narrow = cast("NDArray[np.float32]", row)
+        narrow = np.ascontiguousarray(cast("NDArray[np.float32]", row))
     else:
         return None
     wide = narrow.astype(np.float64)
-    squares = float(wide.dot(wide))
+    squares = float(np.add.reduce(wide * wide))
     # NaN is not between the two.
     if not _PLAIN_SQUARES[0] < squares < _PLAIN_SQUARES[1]:
         return None
@@ -157,7 +157,8 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
     """Divide each row ``[n, dim]`` by its length.
 
     Computed in float64, which holds the square of every float32: no square overflows or vanishes. Rows of float64 are
-    scaled by their largest magnitude first. The same row gives the same bits wherever it stands.
+    scaled by their largest magnitude first. The same row gives the same bits wherever it stands: squares are summed row by
+    row and pairwise, and not by BLAS, which sums in another order on another CPU.
 
     Returns:
         Unit rows, float32 ``[n, dim]``, and lengths, float64 ``[n]``. A row of zeros stays one, with length 0.
@@ -171,7 +172,7 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
         norms[0] = _normalize_row(matrix[0], unit[0])
         return unit, norms
     step = max(1, min(rows, _BLOCK_BYTES // (8 * length)))
-    wide = np.empty((step, length))
+    wide, squares = np.empty((step, length)), np.empty((step, length))
     for begin in range(0, rows, step):
         end = min(begin + step, rows)
         block = wide[: end - begin]
@@ -180,7 +181,7 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
         if matrix.dtype == np.float64:
             scale = np.abs(block).max(axis=1)
             block /= np.where(scale > 0, scale, 1.0)[:, np.newaxis]
-        scaled = np.sqrt(np.vecdot(block, block))
+        scaled = np.sqrt(np.add.reduce(np.multiply(block, block, out=squares[: end - begin]), axis=1))
         norms[begin:end] = scaled * scale
         divisor = np.where(scaled > 0, scaled, 1.0)[:, np.newaxis]
         _ = np.divide(block, divisor, out=unit[begin:end], casting="same_kind")
@@ -190,7 +191,7 @@ def normalize(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArra
 def _normalize_row(row: NDArray[np.floating], unit: NDArray[np.float32]) -> float:
     """Write one row's unit vector and return its length: the same steps, and bits, without the arrays around them."""
     wide = row.astype(np.float64)
-    norm = math.sqrt(wide.dot(wide))
+    norm = math.sqrt(np.add.reduce(wide * wide))
     if norm > 0:
         wide /= norm
     unit[:] = wide

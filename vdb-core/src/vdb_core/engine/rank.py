@@ -1,29 +1,25 @@
 """Orders candidates by their exact distance, in float64, ties by age.
 
-A candidate is ``block << 32 | slot``; ascending candidates are ascending age. One query and many are ordered by the
-same arithmetic: a row has the same distance, to the bit, whichever of the two found it. They differ in what they are
-made of, for few numbers cost less in Python's own lists than in arrays.
+A candidate is ``block << 32 | slot``; ascending candidates are ascending age. Many queries are ordered here, one by
+:class:`vdb_core.indexes.Arithmetic`, part by part: a row has the same distance, to the bit, whichever of the two found it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from vdb_core.engine.exact import pair_distances, row_distances
+from vdb_core.engine.distances import pair_distances
 from vdb_core.indexes import NO_SLOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from vdb_core.engine.blocks import Block
     from vdb_core.indexes import Metric
 
-__all__ = ["PAD", "candidates_of_many", "candidates_of_one", "rank_many", "rank_one"]
+__all__ = ["PAD", "candidates_of_many", "candidates_of_one", "merged", "rank_many"]
 
 PAD: Final = np.iinfo(np.int64).max
 """Stands where there is no candidate."""
@@ -45,20 +41,6 @@ def candidates_of_many(
     elif bool((slots == NO_SLOT).any()):
         usable &= slots != NO_SLOT
     return np.where(usable, wide | (np.int64(part) << np.int64(_SHIFT)), PAD)
-
-
-def candidates_of_one(
-    slots: NDArray[np.uint32], *, part: int, rows: int, words: NDArray[np.uint64] | None
-) -> list[int]:
-    """The same for the slots of one query; whatever is no candidate is left out."""
-    usable: list[int] = slots.ravel().tolist()
-    # Padding is a number beyond all rows. One look at the largest costs less than one at each.
-    if usable and max(usable) >= rows:
-        usable = [slot for slot in usable if slot < rows]
-    if words is not None:
-        usable = [slot for slot in usable if int(words[slot >> 6]) >> (slot & 63) & 1]
-    high = part << _SHIFT
-    return [high | slot for slot in usable] if high else usable
 
 
 def rank_many(
@@ -91,20 +73,16 @@ def rank_many(
     return np.take_along_axis(merged, order, axis=1), np.take_along_axis(table, order, axis=1)
 
 
-def rank_one(
-    blocks: list[Block], query: NDArray[np.float32], candidates: Iterable[int], *, metric: Metric, want: int
+def merged(
+    one: tuple[list[int], list[float]], other: tuple[list[int], list[float]], *, want: int
 ) -> tuple[list[int], list[float]]:
-    """Order the candidates of one query, float32 ``[1, dim]``; keeps ``want``, fewer where there are fewer."""
-    known = sorted(set(candidates))  # an index that names a row twice counts once
-    distances: list[float] = []
-    begin = 0
-    while begin < len(known):
-        part = known[begin] >> _SHIFT
-        end = len(known) if known[-1] >> _SHIFT == part else bisect_left(known, (part + 1) << _SHIFT)
-        slots = np.array(known[begin:end], dtype=np.int64)
-        if part:
-            slots &= _SLOT
-        distances += row_distances(query, blocks[part].vectors.take(slots, axis=0), metric).tolist()
-        begin = end
-    ranked = sorted(zip(distances, known, strict=True))[:want]
+    """Candidates of one query and their distances from two parts, in order; what both name counts once."""
+    pairs = {*zip(one[1], one[0], strict=True), *zip(other[1], other[0], strict=True)}
+    ranked = sorted(pairs)[:want]
     return [candidate for _, candidate in ranked], [distance for distance, _ in ranked]
+
+
+def candidates_of_one(part: int, slots: list[int]) -> list[int]:
+    """Turn the slots of one query into candidates."""
+    high = part << _SHIFT
+    return [high | slot for slot in slots] if high else slots

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from vdb_core.engine.rank import PAD, candidates_of_many, candidates_of_one, rank_many, rank_one
+from vdb_core.engine.rank import PAD, candidates_of_many, candidates_of_one, merged, rank_many
 from vdb_core.indexes import bitmap
 
 if TYPE_CHECKING:
@@ -173,25 +173,37 @@ def _find_one(
     found: Found,
     want: int,
 ) -> None:
-    candidates: list[int] = []
+    best: tuple[list[int], list[float]] = [], []
     approximate: _Part | None = None
     for part in parts:
         slots, through = _slots(state, kernel, part, query, request, found)
-        candidates += candidates_of_one(slots, part=part.number, rows=part.block.rows, words=part.words)
+        best = _joined(state, kernel, part, query, slots, best, want)
         if through:
             approximate = part
-    metric = state.info["metric"]
-    ranked, distances = rank_one(found.blocks, query, candidates, metric=metric, want=want)
     found.exact = approximate is None
-    if approximate is not None and len(ranked) < want:
+    if approximate is not None and len(best[0]) < want:
         found.route.append("exact:short")
         slots = _exactly(state, kernel, approximate, query, request)
-        candidates += candidates_of_one(
-            slots, part=approximate.number, rows=approximate.block.rows, words=approximate.words
-        )
-        ranked, distances = rank_one(found.blocks, query, candidates, metric=metric, want=want)
+        best = _joined(state, kernel, approximate, query, slots, best, want)
         found.exact = True
-    found.candidates, found.distances = [ranked], [distances]
+    found.candidates, found.distances = [best[0]], [best[1]]
+
+
+def _joined(
+    state: LibraryState,
+    kernel: ExactKernel,
+    part: _Part,
+    query: NDArray[np.float32],
+    slots: NDArray[np.uint32],
+    before: tuple[list[int], list[float]],
+    want: int,
+) -> tuple[list[int], list[float]]:
+    """The best of a part's slots and of what was found before."""
+    block = part.block
+    vectors = block.vectors if block.rows == len(block.vectors) else block.vectors[: block.rows]
+    near, distances = kernel.arithmetic.nearest(query, vectors, slots, part.words, state.info["metric"], want)
+    more = candidates_of_one(part.number, near), distances
+    return merged(before, more, want=want) if before[0] else more
 
 
 def _find_many(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vdb_core.indexes import Arithmetic, Metric
+
 __all__ = ["CutQuery", "Frames", "cut"]
 
 T = TypeVar("T")
@@ -60,17 +62,12 @@ class CutQuery:
                 return False
         return True
 
-    def embedding(self) -> list[float] | NDArray[np.float32] | None:
-        """The embedding; none where that takes a closer look."""
+    def row(self, arithmetic: Arithmetic, dimension: int, metric: Metric) -> NDArray[np.float32] | None:
+        """The embedding as a row, float32 ``[1, dim]``; none where that takes a closer look."""
         if self._numbers[:1] == b"[":
-            # Neither true nor false, which would pass for numbers.
-            if b"t" in self._numbers or b"f" in self._numbers:
-                return None
-            try:
-                return orjson.loads(self._numbers)
-            except orjson.JSONDecodeError:
-                return None
-        return embedding_from_b64(self._numbers[1:-1].decode("latin-1"), "")[0]
+            return arithmetic.read_row(self._numbers, dimension, metric)
+        row = embedding_from_b64(self._numbers[1:-1].decode("latin-1"), "")[0]
+        return None if row is None else arithmetic.query_row(row, dimension, metric)
 
 
 def cut(text: bytes) -> CutQuery | None:

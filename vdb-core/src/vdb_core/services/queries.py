@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 import numpy as np
 
-from vdb_core.domain import check_matrix, plain_query
+from vdb_core.domain import check_matrix
 from vdb_core.engine.costs import Stopwatch
 from vdb_core.engine.embedders import Embedded
 from vdb_core.engine.search import Plan, Request, find, is_filter_known, plan
@@ -89,7 +89,7 @@ class QueryService:
         known = None if pieces is None else self._frames.get(model, pieces)
         dimension = state.info["dimension"]
         if known is not None and pieces is not None and dimension is not None:
-            plain = plain_query(pieces.embedding(), dimension, state.info["metric"], no_booleans=True)
+            plain = pieces.row(self._engine.kernel.arithmetic, dimension, state.info["metric"])
             if plain is not None:
                 return self._answer(entry, plain, known, [], wait=wait, threads=1)[0]
         vector, options, warnings = self._parse(
@@ -239,6 +239,7 @@ class QueryService:
                 dimension=state.info["dimension"],
                 limits=self._engine.settings.limits,
                 embed=embed,
+                arithmetic=self._engine.kernel.arithmetic,
             )
         except ValidationFailed as error:
             faults.extend(error.faults)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+from vdb_core.engine.arithmetic import wrong_with
 from vdb_core.errors import BuildCancelled, IndexDamaged
 from vdb_core.indexes import Index, IndexStats, bitmap
 from vdb_core.testing import memory
@@ -272,3 +273,11 @@ class IndexLife(IndexSuite):
             f"estimate_memory({rows}, {dimension}, ...) tells {told:,} bytes, and stats() of such an index {held:,}; expected "
             "one within a factor of four of the other"
         )
+
+    def test_the_arithmetic_is_numpys(self) -> None:
+        """The arithmetic of a type, where it offers it, comes to the same bits as NumPy's."""
+        make = self.index_type.arithmetic
+        if make is None:
+            return
+        wrong = wrong_with(make())
+        assert wrong is None, f"{wrong}; see vdb_core.indexes.Arithmetic for the order of sums, or offer none"

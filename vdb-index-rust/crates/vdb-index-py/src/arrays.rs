@@ -29,12 +29,13 @@ pub(crate) fn matrix_array<'a, 'py>(
     array::<f32, Ix2>(what, "a float32 array of two dimensions", object)
 }
 
-/// uint64 words.
-pub(crate) fn words_array<'a, 'py>(
-    what: &str,
-    object: &'a Bound<'py, PyAny>,
-) -> PyResult<&'a Bound<'py, PyArray<u64, Ix1>>> {
-    array::<u64, Ix1>(what, "a uint64 array of one dimension", object)
+/// The words of a bitmap, uint64, where there is one.
+pub(crate) fn words<'py>(
+    allowed: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<PyReadonlyArray<'py, u64, Ix1>>> {
+    let borrowed =
+        |words| borrow("allowed", array::<u64, Ix1>("allowed", "a uint64 array of one dimension", words)?);
+    allowed.map(borrowed).transpose()
 }
 
 /// Read access while the result lives; nothing is copied.

@@ -13,7 +13,16 @@ pub(crate) fn guarded<T: Send>(
     work: impl FnOnce() -> vdb_index::Result<T> + Send,
 ) -> PyResult<T> {
     // Unwinding through an index leaves nothing half-written: searches take it by shared reference.
-    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
+    settled(py, py.detach(|| catch_unwind(AssertUnwindSafe(work))))
+}
+
+/// The same for work of some microseconds, which keeps the interpreter: getting it back may take longer than that.
+pub(crate) fn guarded_here<T>(py: Python<'_>, work: impl FnOnce() -> vdb_index::Result<T>) -> PyResult<T> {
+    settled(py, catch_unwind(AssertUnwindSafe(work)))
+}
+
+fn settled<T>(py: Python<'_>, outcome: std::thread::Result<vdb_index::Result<T>>) -> PyResult<T> {
+    match outcome {
         Ok(result) => result.map_err(|error| to_python(py, error)),
         Err(panic) => {
             let text =

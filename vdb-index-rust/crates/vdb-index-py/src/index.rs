@@ -12,7 +12,7 @@ use vdb_index::{
     Bitmap, Brute, IvfFlat, IvfFlatOptions, IvfPq, IvfPqOptions, Matrix, Metric, Observer, Result, Unobserved,
 };
 
-use crate::arrays::{borrow, matrix, matrix_array, values, words_array};
+use crate::arrays::{borrow, matrix, matrix_array, values, words};
 use crate::error::guarded;
 use crate::observer::Callbacks;
 
@@ -65,14 +65,8 @@ impl Index {
         let rows = matrix("vectors", &vectors)?;
         let queries = borrow("queries", matrix_array("queries", queries)?)?;
         let queries = matrix("queries", &queries)?;
-        let words = match allowed {
-            Some(words) => Some(borrow("allowed", words_array("allowed", words)?)?),
-            None => None,
-        };
-        let words = match &words {
-            Some(words) => Some(values("allowed", words)?),
-            None => None,
-        };
+        let words = words(allowed)?;
+        let words = words.as_ref().map(|words| values("allowed", words)).transpose()?;
         let found = guarded(py, || {
             let allowed = words.map(|words| Bitmap::new(words, self.rows)).transpose()?;
             match &self.algorithm {

@@ -7,6 +7,7 @@ mod arrays;
 mod error;
 mod index;
 mod observer;
+mod single;
 
 use pyo3::prelude::*;
 
@@ -19,6 +20,9 @@ mod _native {
     use crate::index::{
         Index, build_brute, build_ivf_flat, build_ivf_pq, load_brute, load_ivf_flat, load_ivf_pq,
     };
+
+    #[pymodule_export]
+    use crate::single::{nearest, query_row, read_row};
 
     /// The instruction set of the kernels that this CPU gets.
     #[pyfunction]

@@ -13,6 +13,7 @@
 //! lists, coarse, probing, pq, codes       what the inverted-file indexes are made of
 //! npy, store                              .npy arrays and index.json, checked on the way in
 //! brute, ivf_flat, ivf_pq                 the indexes
+//! single                                  what an engine computes for one query beside a search
 //! ```
 //!
 //! A module uses only modules above it or in its line. Nothing in this crate knows Python.
@@ -48,6 +49,7 @@ mod rowcodes;
 mod scan;
 mod shortlist;
 mod sieve;
+pub mod single;
 mod store;
 mod topk;
 pub mod watch;

@@ -284,12 +284,12 @@ macro_rules! kernels_of {
 
             #[target_feature(enable = $feature)]
             pub(super) fn dot_exact(a: &[f32], b: &[f32]) -> f64 {
-                crate::kernels::dot_exact(a, b)
+                crate::kernels::exact::dot_exact(a, b)
             }
 
             #[target_feature(enable = $feature)]
             pub(super) fn l2_exact(a: &[f32], b: &[f32]) -> f64 {
-                crate::kernels::l2_exact(a, b)
+                crate::kernels::exact::l2_exact(a, b)
             }
 
             #[target_feature(enable = $feature)]

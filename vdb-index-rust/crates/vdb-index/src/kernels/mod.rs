@@ -26,6 +26,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod blocks;
+mod exact;
 mod fast;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod generic;
@@ -116,7 +117,7 @@ impl fmt::Display for Isa {
 pub type RowsKernel = fn(query: &[f32], rows: Matrix<'_>, slots: &[u32], out: &mut [f32]);
 /// `out[i][lane]` = raw value of the panel's vector `lane` and row `slots[i]`.
 pub type PanelKernel = fn(panel: &Panel, rows: Matrix<'_>, slots: &[u32], out: &mut [Lanes]);
-/// Raw value of two vectors in float64, the same to the bit on every CPU.
+/// Raw value of two vectors in float64, the same to the bit on every CPU and in NumPy.
 pub type ExactKernel = fn(a: &[f32], b: &[f32]) -> f64;
 /// Bit `lane` = `values[lane] - scale[lane] * norm` is not greater than `limit[lane]`, or is NaN or infinite.
 pub type ScreenKernel = fn(values: &Lanes, scale: &Lanes, norm: f32, limit: &Lanes) -> u32;
@@ -311,35 +312,6 @@ impl Panel {
     fn values(&self) -> &[f32] {
         &self.values
     }
-}
-
-/// Sum of products in float64. Each product of two float32 is exact, so that contracting to FMA changes nothing;
-/// the eight partial sums and their order are part of the result and the same on every CPU.
-#[inline(always)]
-fn dot_exact(a: &[f32], b: &[f32]) -> f64 {
-    exact_sum(a, b, |x, y| x * y)
-}
-
-/// Sum of squared differences in float64, in the order of [`dot_exact`]; never contracted to FMA.
-#[inline(always)]
-fn l2_exact(a: &[f32], b: &[f32]) -> f64 {
-    exact_sum(a, b, |x, y| (x - y) * (x - y))
-}
-
-#[inline(always)]
-fn exact_sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut sums = [0.0f64; 8];
-    let (a_blocks, a_rest) = a.as_chunks::<8>();
-    let (b_blocks, b_rest) = b.as_chunks::<8>();
-    for (x, y) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..8 {
-            sums[lane] += term(f64::from(x[lane]), f64::from(y[lane]));
-        }
-    }
-    for (lane, (&x, &y)) in a_rest.iter().zip(b_rest).enumerate() {
-        sums[lane] += term(f64::from(x), f64::from(y));
-    }
-    ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }
 
 #[inline(always)]

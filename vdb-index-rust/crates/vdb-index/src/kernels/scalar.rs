@@ -11,8 +11,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     l2_panel: |panel, rows, slots, out| {
         each_lane(panel, rows, slots, out, |sum, a, b| sum + (a - b) * (a - b))
     },
-    dot_exact: super::dot_exact,
-    l2_exact: super::l2_exact,
+    dot_exact: super::exact::dot_exact,
+    l2_exact: super::exact::l2_exact,
     screen: super::screen,
     keep_smaller: super::keep_smaller,
     tables: super::tables,

@@ -145,6 +145,39 @@ fn exact_values_are_the_same_to_the_bit_everywhere() {
 }
 
 #[test]
+fn exact_values_are_summed_as_numpy_sums() {
+    fn halved(terms: &[f64]) -> f64 {
+        if terms.len() < 8 {
+            return terms.iter().fold(0.0, |sum, &term| sum + term);
+        }
+        if terms.len() <= 128 {
+            let mut sums = [0.0; 8];
+            for eight in terms.chunks_exact(8) {
+                for (sum, &term) in sums.iter_mut().zip(eight) {
+                    *sum += term;
+                }
+            }
+            let [a, b, c, d, e, f, g, h] = sums;
+            let whole = ((a + b) + (c + d)) + ((e + f) + (g + h));
+            return terms[terms.len() / 8 * 8..].iter().fold(whole, |sum, &term| sum + term);
+        }
+        let half = terms.len() / 2 - terms.len() / 2 % 8;
+        halved(&terms[..half]) + halved(&terms[half..])
+    }
+    let mut rng = Rng::new(5, 0);
+    for dim in (0..300).chain([384, 511, 768, 1000, 1536, 4096, 4097, 65_537]) {
+        let (a, b) = (random(&mut rng, dim), random(&mut rng, dim));
+        let products: Vec<f64> = a.iter().zip(&b).map(|(&x, &y)| f64::from(x) * f64::from(y)).collect();
+        let gaps = a.iter().zip(&b).map(|(&x, &y)| f64::from(x) - f64::from(y));
+        let squares: Vec<f64> = gaps.map(|gap| gap * gap).collect();
+        for kernels in present() {
+            assert_eq!((kernels.dot_exact)(&a, &b).to_bits(), halved(&products).to_bits(), "{dim}");
+            assert_eq!((kernels.l2_exact)(&a, &b).to_bits(), halved(&squares).to_bits(), "{dim}");
+        }
+    }
+}
+
+#[test]
 fn screens_agree_and_let_pass_what_is_no_number() {
     let values: Lanes = std::array::from_fn(|lane| match lane % 5 {
         0 => f32::NAN,
