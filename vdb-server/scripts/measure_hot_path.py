@@ -16,6 +16,7 @@ import orjson
 from fastapi import FastAPI
 
 from vdb_core.engine.records import finish, start
+from vdb_core.engine.unaccelerated import Unaccelerated
 from vdb_core.services import SearchAnswer
 from vdb_core.services.hits import Hits
 from vdb_server.app import Application, create_app
@@ -52,6 +53,7 @@ ANSWER = SearchAnswer(
         [0.1 + n / 100 for n in range(10)],
         text=True,
         metadata=True,
+        accelerator=Unaccelerated(),
     ),
     index={"type": "brute", "exact": True},
     revision=7,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdb_core.engine.arithmetic import NumpyArithmetic
 from vdb_core.engine.blocks import Block
 from vdb_core.engine.rank import PAD, candidates_of_many, candidates_of_one, merged, rank_many
+from vdb_core.engine.unaccelerated import Unaccelerated
 from vdb_core.indexes import NO_SLOT, bitmap
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_one_query_is_ranked_as_many_are(metric: Metric, data: st.DataObject) ->
         )
         columns.append(candidates_of_many(slots, part=number, rows=ROWS, words=words))
         vectors = blocks[number].vectors[:ROWS]
-        near, far = NumpyArithmetic().nearest(query, vectors, slots, words, metric, want)
+        near, far = Unaccelerated().nearest(query, vectors, slots, words, metric, want)
         usable = {one for one in named if one < ROWS and (allowed is None or one in allowed)}
         assert set(near) <= usable
         assert len(near) == min(want, len(usable))

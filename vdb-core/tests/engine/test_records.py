@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdb_core.engine.hits_json import shown
 from vdb_core.engine.records import (
     RecordBuffer,
     RecordFile,
@@ -17,7 +18,6 @@ from vdb_core.engine.records import (
     created_at_of,
     finish,
     parse,
-    shown,
     start,
 )
 from vdb_core.errors import SnapshotDamaged

@@ -264,7 +264,7 @@ FIELDS = {
     "build is no callable": ("'bad'", "build=None", "build: expected a callable; received None"),
     "load is no callable": ("'bad'", "load='module:load'", "load: expected a callable"),
     "estimate is no callable": ("'bad'", "estimate_memory=8", "estimate_memory: expected a callable"),
-    "arithmetic is no callable": ("'bad'", "arithmetic='numpy'", "arithmetic: expected a callable"),
+    "accelerator is no callable": ("'bad'", "accelerator='numpy'", "accelerator: expected a callable"),
     "unknown metric": (
         "'bad'",
         "metrics=frozenset({'l2', 'hamming'})",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from planted_kit import Honest, suites
 
-from vdb_core.engine.arithmetic import NumpyArithmetic
+from vdb_core.engine.unaccelerated import Unaccelerated
 from vdb_core.errors import BuildCancelled, IndexDamaged
 from vdb_core.indexes import IndexStats, NumpyExactIndex
 from vdb_core.plugins import Capabilities
@@ -139,16 +139,17 @@ class EstimatesTooLittle(Honest):
 
 
 class OrdersBackwards:
-    query_row = NumpyArithmetic.query_row
-    read_row = NumpyArithmetic.read_row
+    query_row = Unaccelerated.query_row
+    read_row = Unaccelerated.read_row
+    hits = Unaccelerated.hits
 
     def nearest(self, query, vectors, slots, allowed, metric, want):
-        near, far = NumpyArithmetic().nearest(query, vectors, slots, allowed, metric, want)
+        near, far = Unaccelerated().nearest(query, vectors, slots, allowed, metric, want)
         return near[::-1], far[::-1]
 
 
-class OffersOtherArithmetic(Honest):
-    fields: ClassVar[dict[str, Any]] = {"arithmetic": OrdersBackwards}
+class OffersAnotherOrder(Honest):
+    fields: ClassVar[dict[str, Any]] = {"accelerator": OrdersBackwards}
 
 
 class WritesTheTime(Honest):

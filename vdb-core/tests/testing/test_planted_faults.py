@@ -135,7 +135,7 @@ RED: dict[str, dict[str, set[str]]] = {
         "ClaimsNothing": set(),
         "HonestInEverything": set(),
         "EstimatesTooLittle": {"the_estimate_of_memory_is_near"},
-        "OffersOtherArithmetic": {"the_arithmetic_is_numpys"},
+        "OffersAnotherOrder": {"the_accelerator_changes_nothing"},
         "CountsTooMany": {"stats"},
         "FailsWithItsOwnError": {"damaged_files_are_told"},
         "TrustsItsFiles": {"damaged_files_are_told"},

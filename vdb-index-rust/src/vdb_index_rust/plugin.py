@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import BaseModel
 
-    from vdb_core.indexes import Arithmetic, Cancelled, Index, Metric, Progress
+    from vdb_core.indexes import Accelerator, Cancelled, Index, Metric, Progress
 
 __all__ = ["vdb_register_index_types"]
 
@@ -58,7 +58,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             params=BruteParams,
             search_params=BruteSearchParams,
             estimate_memory=_estimate_brute,
-            arithmetic=_arithmetic,
+            accelerator=_accelerator,
         ),
         IndexType(
             name="ivf_flat",
@@ -180,7 +180,7 @@ def _load_ivf_pq(
     return load_ivf_pq(directory, vectors, metric=metric, params=params)
 
 
-def _arithmetic() -> Arithmetic:
+def _accelerator() -> Accelerator:
     from vdb_index_rust import _native
 
     return _native

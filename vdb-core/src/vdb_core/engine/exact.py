@@ -1,4 +1,4 @@
-"""Exact search: which kernel it uses, and whose arithmetic."""
+"""Exact search: which kernel it uses, and what makes queries quicker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
-from vdb_core.engine.arithmetic import arithmetic_of
+from vdb_core.engine.accelerator import accelerator_of
 from vdb_core.indexes import NumpyExactIndex
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vdb_core.indexes import Arithmetic, Index, Metric
+    from vdb_core.indexes import Accelerator, Index, Metric
     from vdb_core.plugins import IndexType, PluginManager
 
 __all__ = ["ExactKernel"]
@@ -43,9 +43,9 @@ class ExactKernel:
         return "numpy" if self._type is None else self._type.name
 
     @cached_property
-    def arithmetic(self) -> Arithmetic:
-        """What orders the hits of one query: of the same type, where it offers it."""
-        return arithmetic_of(self._type)
+    def accelerator(self) -> Accelerator:
+        """What makes queries quicker: of the same type, where it offers it."""
+        return accelerator_of(self._type)
 
     def builder(self, metric: Metric) -> Callable[[NDArray[np.float32]], Index]:
         """A function from rows to an exact index over them."""

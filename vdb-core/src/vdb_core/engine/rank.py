@@ -1,7 +1,7 @@
 """Orders candidates by their exact distance, in float64, ties by age.
 
 A candidate is ``block << 32 | slot``; ascending candidates are ascending age. Many queries are ordered here, one by
-:class:`vdb_core.indexes.Arithmetic`, part by part: a row has the same distance, to the bit, whichever of the two found it.
+:class:`vdb_core.indexes.Accelerator`, part by part: a row has the same distance, to the bit, whichever of the two found it.
 """
 
 from __future__ import annotations

@@ -5,14 +5,13 @@ A record is one line::
     {"id":…,"document_id":…,"text":…,"metadata":{…},"revision":7,"created_at":"…Z","updated_at":"…Z"}
 
 The part before ``,"revision"`` is made before a write is queued; the rest when it is committed. Kept as bytes, a
-row costs its length and nothing more, and an answer is cut from the records of the rows it returns (see ``shown``).
+row costs its length and nothing more, and an answer is cut from the records of the rows it returns (see ``hits_json``).
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import re
 import weakref
 from array import array
 from itertools import accumulate, islice, pairwise
@@ -40,7 +39,6 @@ __all__ = [
     "ending",
     "finish",
     "parse",
-    "shown",
     "start",
 ]
 
@@ -52,7 +50,6 @@ _MAPPED_ROWS: Final = 256
 # Offsets from the end of a record: `"created_at":"<27 characters>","updated_at":"<27 characters>"}`.
 _CREATED_FROM: Final = -(27 + len('","updated_at":"') + 27 + len('"}'))
 _CREATED_TO: Final = _CREATED_FROM + 27
-_ENDING: Final = re.compile(rb',"revision":[0-9]+,"created_at":"[^"]*","updated_at":"[^"]*"}')
 
 
 class ChunkRecord(TypedDict):
@@ -91,39 +88,6 @@ def created_at_of(record: bytes) -> bytes:
 def parse(record: bytes) -> ChunkRecord:
     """Parse a record."""
     return cast("ChunkRecord", orjson.loads(record))
-
-
-def shown(records: Sequence[bytes], *, text: bool, metadata: bool) -> list[bytes]:
-    """Cut out of records what an answer shows: JSON of an object each that still lacks its closing brace.
-
-    ::
-
-        {"id":…,"document_id":…  ,"text":…  ,"metadata":{…}  ,"revision":7,"created_at":…,"updated_at":…}
-                                 ^at_text   ^at_metadata     ^at_revision
-
-    Exact, whatever the strings hold: within a string a quote is escaped, so ``,"text":`` is a member of an object and
-    no part of a text; before it come ids only, and behind ``,"revision":`` a number and times only, to the end of the
-    record. One that is written in another way (JSON leaves order and blanks open) is parsed.
-    """
-    cut: list[bytes] = []
-    for record in records:
-        at_document = record.find(b',"document_id":')
-        at_text = record.find(b',"text":', at_document)
-        at_metadata = record.find(b',"metadata":', at_text)
-        at_revision = record.rfind(b',"revision":')
-        if not (
-            0 < at_text < at_metadata < at_revision
-            and record.startswith(b'{"id":"')
-            and _ENDING.fullmatch(record, at_revision)
-        ):
-            row = parse(record)
-            names = ["id", "document_id", *(["text"] if text else []), *(["metadata"] if metadata else [])]
-            cut.append(orjson.dumps({name: row[name] for name in names})[:-1])
-        elif text:
-            cut.append(record[: at_revision if metadata else at_metadata])
-        else:
-            cut.append(record[:at_text] + (record[at_metadata:at_revision] if metadata else b""))
-    return cut
 
 
 @final

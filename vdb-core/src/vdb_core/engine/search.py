@@ -201,7 +201,9 @@ def _joined(
     """The best of a part's slots and of what was found before."""
     block = part.block
     vectors = block.vectors if block.rows == len(block.vectors) else block.vectors[: block.rows]
-    near, distances = kernel.arithmetic.nearest(query, vectors, slots, part.words, state.info["metric"], want)
+    near, distances = kernel.accelerator.nearest(
+        query, vectors, slots, part.words, state.info["metric"], want
+    )
     more = candidates_of_one(part.number, near), distances
     return merged(before, more, want=want) if before[0] else more
 

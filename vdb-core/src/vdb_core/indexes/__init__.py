@@ -1,9 +1,9 @@
-"""The index contract, the bitmaps in which it speaks of rows, the exact index in NumPy, and the engine's arithmetic."""
+"""The index contract, the bitmaps in which it speaks of rows, the exact index in NumPy, and what makes queries quicker."""
 
 from __future__ import annotations
 
 from vdb_core.indexes import bitmap
-from vdb_core.indexes.arithmetic import Arithmetic
+from vdb_core.indexes.accelerator import Accelerator
 from vdb_core.indexes.contract import (
     METRICS,
     NO_SLOT,
@@ -20,7 +20,7 @@ from vdb_core.indexes.numpy_exact import NumpyExactIndex, exact_distances
 __all__ = [
     "METRICS",
     "NO_SLOT",
-    "Arithmetic",
+    "Accelerator",
     "BuildIndex",
     "Cancelled",
     "Index",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vdb_core.indexes.arithmetic import Arithmetic
+    from vdb_core.indexes.accelerator import Accelerator
     from vdb_core.indexes.contract import BuildIndex, LoadIndex, Metric
     from vdb_core.persistence.contracts import Embedder, Journal, SnapshotStore
 
@@ -120,8 +120,8 @@ class IndexType:
     estimate_memory: EstimateMemory | None = None
     """Bytes that an index of so many rows takes, where the type can tell."""
 
-    arithmetic: Callable[[], Arithmetic] | None = None
-    """The engine's arithmetic on one query, compiled; of the type ``brute`` the engine uses it, where it comes to NumPy's bits."""
+    accelerator: Callable[[], Accelerator] | None = None
+    """Makes queries quicker; of the type ``brute`` the engine uses it, where no bit of an answer differs by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,8 +96,8 @@ def _index_problems(record: IndexType) -> list[str]:
     problems = _callable_problem("build", record.build) + _callable_problem("load", record.load)
     if record.estimate_memory is not None:
         problems += _callable_problem("estimate_memory", record.estimate_memory)
-    if record.arithmetic is not None:
-        problems += _callable_problem("arithmetic", record.arithmetic)
+    if record.accelerator is not None:
+        problems += _callable_problem("accelerator", record.accelerator)
     # The fields are declared, but nothing enforces a declaration on a stranger's record.
     metrics = cast("object", record.metrics)
     if not isinstance(metrics, (frozenset, set)) or not metrics:

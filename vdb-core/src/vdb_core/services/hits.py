@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, final, overload
 
 import orjson
 
-from vdb_core.engine.records import parse, shown
+from vdb_core.engine.hits_json import hits_json
+from vdb_core.engine.records import parse
 
 if TYPE_CHECKING:
     from vdb_core.engine.search import Found
     from vdb_core.engine.state import LibraryState
-    from vdb_core.indexes import Metric
+    from vdb_core.indexes import Accelerator, Metric
 
 __all__ = ["Hits", "hits_of", "read_records", "scores_of"]
 
@@ -38,7 +39,7 @@ def scores_of(distances: list[float], metric: Metric) -> tuple[list[float], list
 class Hits(Sequence[dict[str, object]]):
     """The hits of one query, closest first: ``id``, ``document_id``, ``score``, ``distance``, and what was asked for."""
 
-    __slots__ = ("_distances", "_embeddings", "_metadata", "_records", "_scores", "_text")
+    __slots__ = ("_accelerator", "_distances", "_embeddings", "_metadata", "_records", "_scores", "_text")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Hits(Sequence[dict[str, object]]):
         *,
         text: bool,
         metadata: bool,
+        accelerator: Accelerator,
         embeddings: list[list[float]] | None = None,
     ) -> None:
         """Hold what was found.
@@ -58,6 +60,7 @@ class Hits(Sequence[dict[str, object]]):
             distances: of each hit.
             text: show it.
             metadata: show it.
+            accelerator: writes them out.
             embeddings: of each hit, in the caller's scale, where they are shown.
         """
         self._records = records
@@ -65,6 +68,7 @@ class Hits(Sequence[dict[str, object]]):
         self._distances = distances
         self._text = text
         self._metadata = metadata
+        self._accelerator = accelerator
         self._embeddings = embeddings
 
     def __len__(self) -> int:
@@ -110,20 +114,15 @@ class Hits(Sequence[dict[str, object]]):
         if not self._records:
             return b"[]"
         # All at once, column by column: written one by one, numbers would take as long as everything else of an answer.
-        columns = {
-            b',"score":': orjson.dumps(self._scores)[1:-1].split(b","),
-            b',"distance":': orjson.dumps(self._distances)[1:-1].split(b","),
-        }
+        scores, distances = orjson.dumps(self._scores), orjson.dumps(self._distances)
+        if self._embeddings is None:
+            accelerated = self._accelerator.hits(self._records, scores, distances, self._text, self._metadata)
+            if accelerated is not None:
+                return accelerated
+        columns = {"score": scores[1:-1].split(b","), "distance": distances[1:-1].split(b",")}
         if self._embeddings is not None:
-            columns[b',"embedding":'] = list(map(orjson.dumps, self._embeddings))
-        hits, width = len(self._records), 2 + 2 * len(columns)
-        pieces = [b"},"] * (hits * width)
-        pieces[::width] = shown(self._records, text=self._text, metadata=self._metadata)
-        for at, (name, column) in enumerate(columns.items()):
-            pieces[2 * at + 1 :: width] = [name] * hits
-            pieces[2 * at + 2 :: width] = column
-        pieces[-1] = b"}"
-        return b"[" + b"".join(pieces) + b"]"
+            columns["embedding"] = list(map(orjson.dumps, self._embeddings))
+        return hits_json(self._records, columns, text=self._text, metadata=self._metadata)
 
 
 def read_records(found: Found) -> dict[int, bytes]:
@@ -159,6 +158,7 @@ def hits_of(
     include: Sequence[str],
     min_score: float | None,
     known: dict[int, bytes] | None,
+    accelerator: Accelerator,
 ) -> Hits:
     """The hits of one query of a call. Call under the library's read lock.
 
@@ -169,6 +169,7 @@ def hits_of(
         include: what hits show: ``text``, ``metadata``, ``embedding``.
         min_score: cuts off hits below.
         known: records of all candidates, where they were read together.
+        accelerator: writes the hits out.
     """
     scores, distances = scores_of(found.distances[at], state.info["metric"])
     candidates = found.candidates[at]
@@ -185,5 +186,6 @@ def hits_of(
         distances,
         text="text" in include,
         metadata="metadata" in include,
+        accelerator=accelerator,
         embeddings=embeddings,
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vdb_core.indexes import Arithmetic, Metric
+    from vdb_core.indexes import Accelerator, Metric
 
 __all__ = ["CutQuery", "Frames", "cut"]
 
@@ -62,12 +62,12 @@ class CutQuery:
                 return False
         return True
 
-    def row(self, arithmetic: Arithmetic, dimension: int, metric: Metric) -> NDArray[np.float32] | None:
+    def row(self, accelerator: Accelerator, dimension: int, metric: Metric) -> NDArray[np.float32] | None:
         """The embedding as a row, float32 ``[1, dim]``; none where that takes a closer look."""
         if self._numbers[:1] == b"[":
-            return arithmetic.read_row(self._numbers, dimension, metric)
+            return accelerator.read_row(self._numbers, dimension, metric)
         row = embedding_from_b64(self._numbers[1:-1].decode("latin-1"), "")[0]
-        return None if row is None else arithmetic.query_row(row, dimension, metric)
+        return None if row is None else accelerator.query_row(row, dimension, metric)
 
 
 def cut(text: bytes) -> CutQuery | None:

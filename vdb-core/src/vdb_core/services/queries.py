@@ -89,7 +89,7 @@ class QueryService:
         known = None if pieces is None else self._frames.get(model, pieces)
         dimension = state.info["dimension"]
         if known is not None and pieces is not None and dimension is not None:
-            plain = pieces.row(self._engine.kernel.arithmetic, dimension, state.info["metric"])
+            plain = pieces.row(self._engine.kernel.accelerator, dimension, state.info["metric"])
             if plain is not None:
                 return self._answer(entry, plain, known, [], wait=wait, threads=1)[0]
         vector, options, warnings = self._parse(
@@ -239,7 +239,7 @@ class QueryService:
                 dimension=state.info["dimension"],
                 limits=self._engine.settings.limits,
                 embed=embed,
-                arithmetic=self._engine.kernel.arithmetic,
+                accelerator=self._engine.kernel.accelerator,
             )
         except ValidationFailed as error:
             faults.extend(error.faults)
@@ -353,7 +353,15 @@ class QueryService:
             }
         known = read_records(found) if len(vectors) > 1 else None
         every = [
-            hits_of(state, found, at, include=options.include, min_score=options.min_score, known=known)
+            hits_of(
+                state,
+                found,
+                at,
+                include=options.include,
+                min_score=options.min_score,
+                known=known,
+                accelerator=self._engine.kernel.accelerator,
+            )
             for at in range(len(vectors))
         ]
         took = round(1000.0 * (time.perf_counter() - started), 4)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vdb_core.engine.embedders import Embedded
     from vdb_core.engine.segments import Fields
     from vdb_core.filters import MetadataIndex
-    from vdb_core.indexes import Arithmetic, Metric
+    from vdb_core.indexes import Accelerator, Metric
     from vdb_core.services.settings import Limits
     from vdb_core.services.texts import Embed
 
@@ -232,12 +232,12 @@ def prepare_query(
     dimension: int | None,
     limits: Limits,
     embed: Embed,
-    arithmetic: Arithmetic,
+    accelerator: Accelerator,
 ) -> tuple[NDArray[np.float32], list[str]]:
     """The query's vector as rows are stored, float32 ``[1, dim]``, and warnings; raises ``ValidationFailed``."""
     embedding = query.get("embedding")
     if embedding is not None and dimension is not None and not _ELSEWHERE & query.keys():
-        plain = arithmetic.query_row(embedding, dimension, metric)
+        plain = accelerator.query_row(embedding, dimension, metric)
         if plain is not None:
             return plain, []
     given = [name for name in ("embedding", "embedding_b64", "text") if query.get(name) is not None]
@@ -261,7 +261,7 @@ def prepare_query(
     elif name == "embedding_b64":
         row, faults = embedding_from_b64(value, where)
         raise_faults(faults)
-        plain = None if dimension is None else arithmetic.query_row(row, dimension, metric)
+        plain = None if dimension is None else accelerator.query_row(row, dimension, metric)
         if plain is not None:
             return plain, []
     else:

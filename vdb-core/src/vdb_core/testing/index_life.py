@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from vdb_core.engine.arithmetic import wrong_with
+from vdb_core.engine.accelerator import wrong_with
 from vdb_core.errors import BuildCancelled, IndexDamaged
 from vdb_core.indexes import Index, IndexStats, bitmap
 from vdb_core.testing import memory
@@ -274,10 +274,10 @@ class IndexLife(IndexSuite):
             "one within a factor of four of the other"
         )
 
-    def test_the_arithmetic_is_numpys(self) -> None:
-        """The arithmetic of a type, where it offers it, comes to the same bits as NumPy's."""
-        make = self.index_type.arithmetic
+    def test_the_accelerator_changes_nothing(self) -> None:
+        """The accelerator of a type, where it offers one, changes no bit of an answer."""
+        make = self.index_type.accelerator
         if make is None:
             return
         wrong = wrong_with(make())
-        assert wrong is None, f"{wrong}; see vdb_core.indexes.Arithmetic for the order of sums, or offer none"
+        assert wrong is None, f"{wrong}; see vdb_core.indexes.Accelerator, or offer none"

@@ -22,7 +22,7 @@ mod _native {
     };
 
     #[pymodule_export]
-    use crate::single::{nearest, query_row, read_row};
+    use crate::single::{hits, nearest, query_row, read_row};
 
     /// The instruction set of the kernels that this CPU gets.
     #[pyfunction]

@@ -1,10 +1,10 @@
-//! What the engine computes for one query beside the search: `vdb_core.indexes.Arithmetic`.
+//! What the engine does for one query beside the search: `vdb_core.indexes.Accelerator`.
 
 use numpy::ndarray::{Ix1, Ix2};
 use numpy::{PyArray, PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt, PyList};
-use vdb_index::{Bitmap, Metric, single};
+use pyo3::types::{PyBytes, PyFloat, PyInt, PyList};
+use vdb_index::{Bitmap, Metric, hits as json, single};
 
 use crate::arrays::{array, borrow, matrix, matrix_array, values, words};
 use crate::error::{guarded, guarded_here};
@@ -79,6 +79,21 @@ pub(crate) fn nearest(
         single::nearest(query, rows, slots.iter().copied(), allowed, metric, want)
     };
     if slots.len() * rows.dim() < MANY { guarded_here(py, work) } else { guarded(py, work) }
+}
+
+/// The hits of an answer as a JSON array; `None` where a record is not written as vdb writes it.
+#[pyfunction]
+pub(crate) fn hits<'py>(
+    py: Python<'py>,
+    records: Vec<Bound<'py, PyBytes>>,
+    scores: &[u8],
+    distances: &[u8],
+    text: bool,
+    metadata: bool,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let records = records.iter().map(|record| record.as_bytes());
+    let written = guarded_here(py, || Ok(json::write(records, scores, distances, text, metadata)))?;
+    Ok(written.map(|written| PyBytes::new(py, &written)))
 }
 
 fn of_list(list: &Bound<'_, PyList>, dimension: usize) -> Option<Vec<f32>> {

@@ -13,7 +13,7 @@
 //! lists, coarse, probing, pq, codes       what the inverted-file indexes are made of
 //! npy, store                              .npy arrays and index.json, checked on the way in
 //! brute, ivf_flat, ivf_pq                 the indexes
-//! single                                  what an engine computes for one query beside a search
+//! single, hits                            what an engine does for one query beside a search
 //! ```
 //!
 //! A module uses only modules above it or in its line. Nothing in this crate knows Python.
@@ -31,6 +31,7 @@ mod codes;
 pub mod dealing;
 mod error;
 mod filters;
+pub mod hits;
 mod huge;
 pub mod ivf_flat;
 pub mod ivf_pq;

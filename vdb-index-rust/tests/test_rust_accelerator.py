@@ -1,4 +1,4 @@
-"""The native arithmetic on one query is NumPy's, to the bit, and refuses what it cannot take."""
+"""What the native accelerator makes is what the engine makes, to the bit, and it refuses what it cannot take."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vdb_core.engine.arithmetic import NumpyArithmetic, arithmetic_of, wrong_with
+from vdb_core.engine.accelerator import accelerator_of, wrong_with
+from vdb_core.engine.hits_json import hits_json
+from vdb_core.engine.records import finish, start
+from vdb_core.engine.unaccelerated import Unaccelerated
 from vdb_core.indexes import METRICS, NO_SLOT, bitmap
 from vdb_index_rust import _native, plugin
 
-OWN = NumpyArithmetic()
+OWN = Unaccelerated()
 
 
 class Float(float):
@@ -33,7 +36,7 @@ def bits(row: Any) -> object:
 def test_the_engine_takes_it() -> None:
     assert wrong_with(_native) is None
     types = {each.name: each for each in plugin.vdb_register_index_types()}
-    assert arithmetic_of(types["brute"]) is _native
+    assert accelerator_of(types["brute"]) is _native
 
 
 @given(NUMBERS)
@@ -136,3 +139,69 @@ def test_rows_of_other_kinds_deserve_a_closer_look() -> None:
     assert bits(_native.query_row(strided, 3, "dot")) == bits(OWN.query_row(strided, 3, "dot"))
     with pytest.raises(TypeError):
         _native.read_row("[1,2,3]", 3, "dot")  # pyright: ignore[reportArgumentType]
+
+
+PIECES = st.sampled_from(
+    [
+        '","text":"',
+        ',"metadata":',
+        ',"revision":7',
+        "\\",
+        '"',
+        ",",
+        '{"id":"',
+        ',"text":null,"metadata":{}',
+        "ü",
+    ]
+)
+STRINGS = st.lists(PIECES | st.text(max_size=4), max_size=4).map("".join)
+VALUES = st.recursive(
+    st.none() | st.integers(-9, 9) | STRINGS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(STRINGS, inner, max_size=2),
+    max_leaves=4,
+)
+METADATA = st.dictionaries(
+    STRINGS | st.sampled_from(["text", "revision", "metadata", "id", "created_at"]), VALUES, max_size=3
+)
+ROWS_OF_TEXT = st.lists(
+    st.tuples(STRINGS, st.none() | STRINGS, st.none() | STRINGS, METADATA), min_size=1, max_size=3
+)
+
+
+def record_of(row: tuple[str, str | None, str | None, dict[str, object]]) -> bytes:
+    return finish(start(*row), 12, b"2026-11-22T07:49:58.123456Z", b"2027-01-01T00:00:00.000000Z")
+
+
+@given(ROWS_OF_TEXT, st.booleans(), st.booleans())
+def test_hits_are_written_as_the_engine_writes_them(rows: Any, text: bool, metadata: bool) -> None:
+    records = [record_of(row) for row in rows]
+    scores, distances = ([0.1 * at for at in range(len(rows))], [1e-9 * at for at in range(len(rows))])
+    given_numbers = (
+        json.dumps(scores).replace(" ", "").encode(),
+        json.dumps(distances).replace(" ", "").encode(),
+    )
+    columns = {
+        name: one[1:-1].split(b",") for name, one in zip(("score", "distance"), given_numbers, strict=True)
+    }
+    made = _native.hits(records, *given_numbers, text, metadata)
+    assert made == hits_json(records, columns, text=text, metadata=metadata)
+    # Whatever the order of members, the engine reads it, and the accelerator leaves it to the engine or agrees.
+    for at, record in enumerate(records):
+        row = json.loads(record)
+        orders = [list(reversed(row)), *([*(other for other in row if other != name), name] for name in row)]
+        orders += [["id", name, *row] for name in row]
+        for names in orders:
+            other = json.dumps({name: row[name] for name in names}, separators=(",", ":")).encode()
+            chosen = [*records[:at], other, *records[at + 1 :]]
+            made = _native.hits(chosen, *given_numbers, text, metadata)
+            assert made in {None, hits_json(chosen, columns, text=text, metadata=metadata)}
+
+
+@pytest.mark.parametrize(
+    ("given_values", "error"),
+    [((["a"], b"[1]", b"[1]", True, True), TypeError), ((b"a", b"[1]", b"[1]", True, True), TypeError), (([b"a"], "[1]", b"[1]", True, True), TypeError)],
+)  # fmt: skip
+def test_what_are_no_records_is_an_error(given_values: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        _native.hits(*given_values)
+    assert _native.hits([b"", b"{}"], b"[1,2]", b"[1,2]", True, True) is None

@@ -1,4 +1,4 @@
-"""What a plugin computes for one query is used where it comes to NumPy's bits, and nowhere else."""
+"""What a plugin offers to make queries quicker is used where it changes nothing, and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdb_core.domain import normalize, to_matrix
-from vdb_core.engine.arithmetic import NumpyArithmetic, arithmetic_of, wrong_with
+from vdb_core.engine.accelerator import accelerator_of, wrong_with
 from vdb_core.engine.distances import pair_distances, row_distances
+from vdb_core.engine.hits_json import hits_json
+from vdb_core.engine.unaccelerated import Unaccelerated
 from vdb_core.indexes import METRICS, NumpyExactIndex
 from vdb_core.plugins import IndexType
 
 if TYPE_CHECKING:
-    from vdb_core.indexes import Arithmetic, Metric
+    from vdb_core.indexes import Accelerator, Metric
 
-OWN = NumpyArithmetic()
+OWN = Unaccelerated()
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -70,12 +72,12 @@ def offering(make: Any) -> IndexType:
         return NumpyExactIndex(vectors, metric=metric)
 
     return IndexType(
-        name="brute", summary="Exact.", build=cast("Any", build), load=cast("Any", build), arithmetic=make
+        name="brute", summary="Exact.", build=cast("Any", build), load=cast("Any", build), accelerator=make
     )
 
 
 class Honest:
-    """As NumPy, by another name."""
+    """As the engine, by another name."""
 
     def query_row(self, row: object, dimension: int, metric: Metric) -> Any:
         return OWN.query_row(row, dimension, metric)
@@ -85,6 +87,10 @@ class Honest:
 
     def nearest(self, *given: Any) -> Any:
         return OWN.nearest(*given)
+
+    def hits(self, records: Any, scores: bytes, distances: bytes, text: bool, metadata: bool) -> Any:
+        columns = {"score": scores[1:-1].split(b","), "distance": distances[1:-1].split(b",")}
+        return hits_json(records, columns, text=text, metadata=metadata)
 
 
 class TakesBooleans(Honest):
@@ -173,22 +179,45 @@ class AnswersInNumpysNumbers(Honest):
         return near, [np.float64(one) for one in far]
 
 
+class CutsAtTheFirstMark(Honest):
+    def hits(self, records: Any, scores: bytes, distances: bytes, text: bool, metadata: bool) -> Any:
+        if not (text and metadata):
+            return None
+        numbers = zip(scores[1:-1].split(b","), distances[1:-1].split(b","), strict=True)
+        heads = [record.partition(b',"revision":')[0] for record in records]
+        return b"[%b]" % b",".join(
+            b'%b,"score":%b,"distance":%b}' % (head, *pair) for head, pair in zip(heads, numbers, strict=True)
+        )
+
+
+class WritesBlanks(Honest):
+    """JSON that says the same, in other bytes."""
+
+    def hits(self, *given: Any) -> Any:
+        return orjson.dumps(orjson.loads(super().hits(*given)), option=orjson.OPT_INDENT_2)
+
+
+class ShowsAll(Honest):
+    def hits(self, records: Any, scores: bytes, distances: bytes, text: bool, metadata: bool) -> Any:
+        return super().hits(records, scores, distances, True, metadata)
+
+
 WRONG = [
     TakesBooleans, CutsLongLists, TakesOtherArrays, NeverLooksClosely, ForgetsTheLength, ReadsLoosely, ReadsIntoFloat32,
-    SumsByAProduct, KeepsWhatIsNamedTwice, ForgetsTheBitmap, OrdersTiesByTheLast, KeepsAll, AnswersInNumpysNumbers,
+    SumsByAProduct, KeepsWhatIsNamedTwice, ForgetsTheBitmap, OrdersTiesByTheLast, KeepsAll, AnswersInNumpysNumbers, CutsAtTheFirstMark, WritesBlanks, ShowsAll,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_other_arithmetic_is_not_used(wrong: type[Honest], caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_changes_answers_is_not_used(wrong: type[Honest], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        assert isinstance(arithmetic_of(offering(wrong)), NumpyArithmetic)
-    assert "is not NumPy's" in caplog.text
+        assert isinstance(accelerator_of(offering(wrong)), Unaccelerated)
+    assert "changes answers" in caplog.text
     assert "'brute'" in caplog.text
 
 
-def test_arithmetic_that_fails_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> Arithmetic:
+def test_one_that_fails_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Accelerator:
         raise OSError("no such library")
 
     class Breaks(Honest):
@@ -198,12 +227,12 @@ def test_arithmetic_that_fails_is_not_used(caplog: pytest.LogCaptureFixture) -> 
     for make in (broken, Breaks, lambda: None):
         caplog.clear()
         with caplog.at_level(logging.ERROR):
-            assert isinstance(arithmetic_of(offering(make)), NumpyArithmetic)
-        assert "failed; NumPy serves" in caplog.text
+            assert isinstance(accelerator_of(offering(make)), Unaccelerated)
+        assert "failed, and is not used" in caplog.text
 
 
-def test_equal_arithmetic_is_used() -> None:
+def test_one_that_changes_nothing_is_used() -> None:
     assert wrong_with(Honest()) is None
-    assert isinstance(arithmetic_of(offering(Honest)), Honest)
-    assert isinstance(arithmetic_of(offering(None)), NumpyArithmetic)
-    assert isinstance(arithmetic_of(None), NumpyArithmetic)
+    assert isinstance(accelerator_of(offering(Honest)), Honest)
+    assert isinstance(accelerator_of(offering(None)), Unaccelerated)
+    assert isinstance(accelerator_of(None), Unaccelerated)

@@ -1,4 +1,4 @@
-"""What the engine computes for one query beside the search, for plugins that have it compiled."""
+"""What the engine does for one query beside the search, for plugins that have it compiled."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ if TYPE_CHECKING:
 
     from vdb_core.indexes.contract import Metric
 
-__all__ = ["Arithmetic"]
+__all__ = ["Accelerator"]
 
 
-class Arithmetic(Protocol):
-    """The engine's arithmetic on one query and on the rows that were found for it.
+class Accelerator(Protocol):
+    """Makes queries quicker, and nothing else of them: the engine tries it, and uses it where no bit of an answer differs.
 
-    Float64 throughout, and sums are pairwise (Higham 1993) in the order in which NumPy's ``add.reduce`` sums one row, so that
-    every bit is the one that NumPy makes: the engine compares the two before it uses what a plugin offers.
+    Distances are float64 throughout. Sums are pairwise (Higham 1993), in the order in which NumPy's ``add.reduce`` sums one row.
     """
 
     def query_row(self, row: object, dimension: int, metric: Metric) -> NDArray[np.float32] | None:
@@ -60,5 +59,22 @@ class Arithmetic(Protocol):
 
         Returns:
             Slots and distances, the nearest first.
+        """
+        ...
+
+    def hits(
+        self, records: list[bytes], scores: bytes, distances: bytes, text: bool, metadata: bool
+    ) -> bytes | None:
+        """Write the hits of an answer: a JSON array of objects with ``id``, ``document_id``, what is shown, ``score``, ``distance``.
+
+        Args:
+            records: of each hit, as they lie on disk.
+            scores: a JSON array of as many numbers, each of which stays as it is written.
+            distances: likewise.
+            text: show it.
+            metadata: show it.
+
+        Returns:
+            The JSON, or ``None`` where a record is not written as vdb writes it, or where there is no quicker way.
         """
         ...
