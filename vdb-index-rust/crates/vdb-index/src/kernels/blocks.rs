@@ -125,6 +125,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// Groups of eight dimensions.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn groups(&self) -> usize {
         self.groups

@@ -251,10 +251,11 @@ fn prefetch_lines<T>(values: &[T], line: usize) {
 
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
 /// hold. `$rows` and `$groups` are the panel kernel's tile,
-/// `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums` and `$code_screen` work on bytes.
+/// `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums`, `$lower_sums`, `$row_sums` and `$code_screen` work on bytes.
 macro_rules! kernels_of {
     ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path,
-     $fast_screen:path, $fast_keep:path, $code_sums:path, $code_screen:path) => {
+     $fast_screen:path, $fast_keep:path, $code_sums:path, $lower_sums:path,
+     $row_sums:path, $sift:path, $within:path, $code_screen:path) => {
         mod compiled {
             use super::*;
 
@@ -356,7 +357,7 @@ macro_rules! kernels_of {
                 query: &CodedQuery,
                 sums: &mut [i32],
             ) {
-                crate::kernels::blocks::lower_sums(blocks, picked, query, sums)
+                $lower_sums(blocks, picked, query, sums)
             }
 
             #[target_feature(enable = $feature)]
@@ -367,7 +368,7 @@ macro_rules! kernels_of {
                 query: &CodedQuery,
                 sums: &mut [i32],
             ) {
-                crate::kernels::blocks::row_sums(rows, stride, picked, query, sums)
+                $row_sums(rows, stride, picked, query, sums)
             }
 
             #[target_feature(enable = $feature)]
@@ -379,20 +380,12 @@ macro_rules! kernels_of {
                 limit: f32,
                 sifted: &mut crate::kernels::Sifted,
             ) {
-                crate::kernels::sift::sift(
-                    blocks,
-                    picks,
-                    range,
-                    query,
-                    limit,
-                    sifted,
-                    |blocks, picked, next, queries, sums| $code_sums(blocks, picked, next, queries, sums),
-                )
+                $sift(blocks, picks, range, query, limit, sifted)
             }
 
             #[target_feature(enable = $feature)]
             pub(super) fn within(bases: &[f32], limit: f32, found: &mut Vec<u32>) {
-                crate::kernels::sift::within(bases, limit, found)
+                $within(bases, limit, found)
             }
 
             #[target_feature(enable = $feature)]

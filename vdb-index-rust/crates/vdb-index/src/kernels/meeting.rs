@@ -1,6 +1,6 @@
 //! Many queries over the same blocks by whole codes: what is put together for that, and what comes of it.
 
-use super::blocks::{BLOCKS, BlockSums, Blocks, CodedQuery, GROUP, LINE};
+use super::blocks::{BlockSums, Blocks, CodedQuery, GROUP, LINE};
 
 /// 64 bytes that lie in one line of the cache.
 #[repr(C, align(64))]
@@ -42,7 +42,7 @@ impl Meeting<'_> {
     /// Check what kernels rely on; blocks are filled up to a multiple of `steps`.
     #[inline(always)]
     pub(super) fn check(&self, steps: usize) {
-        assert!(self.picked.len() <= BLOCKS, "up to four blocks a call");
+        assert!(self.picked.len() <= super::BLOCKS, "up to four blocks a call");
         assert_eq!(self.packed.asked.len(), self.limits.len(), "a limit for each query");
         let lines = (self.blocks.groups() * 2).next_multiple_of(steps);
         assert_eq!(self.bytes.len(), self.picked.len() * lines, "codes of each block");

@@ -246,7 +246,7 @@ fn sums_over_codes_agree() {
     let mut rng = Rng::new(7, 0);
     for kernels in present() {
         for pieces in [8, 16, 24, 96, 256] {
-            for (blocks, queries) in [(1, 1), (2, 1), (3, 2), (1, 3), (4, 4), (0, 2)] {
+            for (blocks, queries) in [(1, 1), (2, 1), (5, 1), (3, 2), (1, 3), (4, 4), (0, 2)] {
                 let codes: Vec<u8> = (0..blocks * pieces * 8).map(|_| rng.below(256) as u8).collect();
                 // The largest tables whose sums still fit.
                 let most = (65_535 / pieces).min(255);
@@ -590,6 +590,41 @@ proptest! {
                             prop_assert!(!known || told(passed) == out, "{} {place} {base} {limit}", kernels.isa);
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Any number of rows, of any length, and every byte: more than codes can be.
+#[test]
+fn sums_of_rows_that_lie_apart_agree() {
+    let mut rng = Rng::new(21, 0);
+    let scalar = Kernels::of(Isa::Scalar).unwrap();
+    for groups in (0..18).chain([48, 49, 192]) {
+        for extreme in [false, true] {
+            let mut byte = || if extreme { [0, 255][rng.below(2)] } else { rng.below(256) as u8 };
+            let query: Vec<i8> = (0..8 * groups).map(|_| byte() as i8).collect();
+            let query =
+                CodedQuery::new(&if extreme { vec![[-128, 127][groups % 2]; 8 * groups] } else { query });
+            let (upper, lower) =
+                (vec![0; BLOCK * groups * 4], (0..BLOCK * groups * 4).map(|_| byte()).collect());
+            let halves = Halves { bytes: Vec::new(), upper, lower };
+            let (bounds, lengths) = ([BlockBounds::default()], [0.0]);
+            let blocks = halves.blocks(groups, &bounds, &lengths);
+            let stride = 8 * groups + 3;
+            let rows: Vec<u8> = (0..BLOCK * stride).map(|_| byte()).collect();
+            for count in 0..BLOCK {
+                let places: Vec<u32> = (0..count as u32).map(|at| at * 7 % BLOCK as u32).collect();
+                let sums = |kernels: &Kernels| {
+                    let (mut lower, mut whole) = (vec![7; count], vec![7; count]);
+                    (kernels.lower_sums)(&blocks, &places, &query, &mut lower);
+                    (kernels.row_sums)(&rows, stride, &places, &query, &mut whole);
+                    (lower, whole)
+                };
+                let expected = sums(scalar);
+                for kernels in present() {
+                    assert_eq!(sums(kernels), expected, "{} {groups} {count}", kernels.isa);
                 }
             }
         }
