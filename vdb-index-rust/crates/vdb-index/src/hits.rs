@@ -72,7 +72,8 @@ fn shown(record: &[u8], text: bool, metadata: bool) -> Option<(&[u8], &[u8])> {
     let at_text = behind(marks.document.find(record)?, &marks.text)?;
     let at_metadata = behind(at_text, &marks.metadata)?;
     let at_revision = marks.revision.rfind(record)?;
-    if at_revision < at_metadata || !is_ending(&record[at_revision..]) {
+    // What passes for an ending has room for no other mark: all of them are before it.
+    if !is_ending(&record[at_revision..]) {
         return None;
     }
     Some(match (text, metadata) {

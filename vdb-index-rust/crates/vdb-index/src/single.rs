@@ -215,6 +215,11 @@ mod tests {
             let bits = |row: &[f32]| row.iter().map(|value| (value + 0.0).to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&read), bits(&expected), "{text}");
         }
+        // In the middle between two float32, from where a float64 that is rounded twice goes to the other one.
+        for text in ["0.449491068720817566", "0.721484452486038208", "-0.830035716295242310"] {
+            let expected = text.parse::<f64>().unwrap() as f32;
+            assert_eq!(parse(format!("[{text}]").as_bytes(), 1).unwrap(), [expected], "{text}");
+        }
         assert_eq!(parse(b"[-0]", 1).unwrap()[0].to_bits(), 0.0f32.to_bits());
         assert_eq!(parse(b"[-0.0]", 1).unwrap()[0].to_bits(), (-0.0f32).to_bits());
     }
