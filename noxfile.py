@@ -419,7 +419,7 @@ def _miri(session: nox.Session, missing: list[str]) -> None:
         return
     command = ["cargo", *toolchain, "miri", "test", "--package", "vdb-index", "--locked"]
     environment = {"MIRIFLAGS": "-Zmiri-disable-isolation", "PROPTEST_CASES": "2"}
-    modules = ("kernels", "npy", "bitmap", "matrix", "pool", "huge", "shortlist", "codes")
+    modules = ("kernels", "npy", "bitmap", "matrix", "pool", "huge", "shortlist", "codes", "single", "hits")
     session.run(*command, "--lib", "--", *(f"{name}::" for name in modules), external=True, env=environment)
     session.run(*command, "--test", "suite", "--", "damage::", external=True, env=environment)
 

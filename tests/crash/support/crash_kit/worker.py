@@ -16,6 +16,7 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from crash_kit.shim import Shim
+from vdb_core.engine.accelerator import accelerator_of
 from vdb_core.plugins import PluginManager
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def _warm_up() -> None:
         raise RuntimeError(f"An engine does not even work undisturbed:\n{error}")
     for name in names:
         importlib.import_module(name)
+    # It is tried once a process, which would be once a fork.
+    _ = accelerator_of(PLUGINS.index_types.get("brute"))
     # What is collected in a fork would be copied for it.
     gc.collect()
     gc.freeze()

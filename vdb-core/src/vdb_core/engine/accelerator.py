@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["accelerator_of", "wrong_with"]
 
 _log = logging.getLogger(__name__)
-_DIMENSIONS: Final = (1, 7, 8, 33, 128, 129, 384, 1541)
+_DIMENSIONS: Final = (1, 7, 8, 33, 128, 129, 517)
 _ROWS: Final = 70
-_FEW: Final = 9
-"""Up to so many numbers a row, odd ones among them are tried as well."""
+_TRIED: Final = 7
+"""Rows of so many numbers are tried with odd ones among them, and with another length than is asked for."""
 _ODD: Final = (True, None, "1", math.nan, -math.inf, 10**400)
 _RECORDS: Final = (
     ("a book", "A text.", {"page": 1}),
@@ -99,10 +99,12 @@ def _wrong_row(offered: Accelerator, rows: NDArray[np.float32], metric: Metric) 
         numbers = row.tolist()
         text = orjson.dumps(numbers)
         values, texts = [row, numbers, row.astype(np.float64)], [text, text[:-1]]
-        if dimension < _FEW:
+        lengths = [dimension]
+        if dimension == _TRIED:
+            lengths += [dimension - 1, dimension + 1]
             values += [[*numbers[1:], odd] for odd in _ODD]
             texts += [b"%b,%b]" % (orjson.dumps(numbers[1:])[:-1], odd) for odd in _ODD_TEXTS]
-        for length in (dimension - 1, dimension, dimension + 1):
+        for length in lengths:
             for value in values:
                 made = offered.query_row(value, length, metric)
                 if _bits(made) != _bits(own.query_row(value, length, metric)):
