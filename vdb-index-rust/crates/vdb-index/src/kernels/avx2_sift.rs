@@ -96,10 +96,7 @@ pub(super) fn sift(
     sifted: &mut Sifted,
 ) {
     check(blocks, &[], &[query], &[BlockSums::default()]);
-    sifted.reserve(range.len() * BLOCK);
-    let (bases, sums) = (sifted.bases.spare_capacity_mut(), sifted.sums.spare_capacity_mut());
-    let places = sifted.places.spare_capacity_mut();
-    let (bases, sums, places) = (bases.as_mut_ptr(), sums.as_mut_ptr(), places.as_mut_ptr());
+    let (bases, sums, places) = sifted.room(range.len() * BLOCK);
     let asking = Asking::of(query, limit);
     let ahead = blocks.ahead();
     let mut count = 0;
@@ -125,11 +122,7 @@ pub(super) fn sift(
         }
     }
     // SAFETY: so many values were written to each.
-    unsafe {
-        sifted.bases.set_len(sifted.bases.len() + count);
-        sifted.sums.set_len(sifted.sums.len() + count);
-        sifted.places.set_len(sifted.places.len() + count);
-    }
+    unsafe { sifted.count_in(count) };
 }
 
 /// As [`within`](super::sift::within).

@@ -13,12 +13,10 @@ use std::arch::x86_64::{
     _mm512_srli_epi16, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi16, _mm512_sub_ps,
     _mm512_xor_si512,
 };
-use std::ops::Range;
 
 use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, NearestRow};
 use super::fast::{FAST_TABLE, FastKeys, check as check_fast, check_screen, most};
 use super::generic::{self, Vector, kernels_of};
-use super::sift::{Pick, Sifted};
 use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
 
@@ -101,21 +99,8 @@ kernels_of!(
     crate::kernels::vnni::code_screen
 );
 
-/// With sums of upper halves as for AVX2.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn sift(
-    blocks: &Blocks<'_>,
-    picks: &[Pick],
-    range: Range<usize>,
-    query: &CodedQuery,
-    limit: f32,
-    sifted: &mut Sifted,
-) {
-    super::sift::sift(blocks, picks, range, query, limit, sifted, |blocks, picked, next, queries, sums| {
-        super::avx2_sums::code_sums(blocks, picked, next, queries, sums);
-    });
-}
+// Sums of upper halves are those of AVX2.
+super::sift::sift_with!("avx512f,avx512bw", super::avx2_sums::code_sums);
 
 /// Four lanes at a time, of the first four pieces of a group and of the others; rows as in the AVX2 version.
 #[target_feature(enable = "avx512f,avx512bw")]

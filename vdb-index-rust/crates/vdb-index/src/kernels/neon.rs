@@ -5,11 +5,9 @@ use std::arch::aarch64::{
     vget_low_s8, vld1q_f32, vld1q_u8, vmull_high_s8, vmull_s8, vpaddlq_s16, vpaddq_s32, vreinterpretq_s8_s32,
     vreinterpretq_s8_u8, vshlq_n_s32, vshrq_n_u8, vst1q_f32, vst1q_s32, vsubq_f32,
 };
-use std::ops::Range;
 
 use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, LINE, NearestRow, STEP, check};
 use super::generic::{self, Vector, kernels_of};
-use super::sift::{Pick, Sifted};
 use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
 
@@ -85,21 +83,7 @@ kernels_of!(
     crate::kernels::blocks::code_screen
 );
 
-/// With these sums of upper halves.
-#[inline]
-#[target_feature(enable = "neon")]
-fn sift(
-    blocks: &Blocks<'_>,
-    picks: &[Pick],
-    range: Range<usize>,
-    query: &CodedQuery,
-    limit: f32,
-    sifted: &mut Sifted,
-) {
-    super::sift::sift(blocks, picks, range, query, limit, sifted, |blocks, picked, next, queries, sums| {
-        code_sums(blocks, picked, next, queries, sums);
-    });
-}
+super::sift::sift_with!("neon", code_sums);
 
 /// A register holds eight dimensions of four rows. With upper halves below 16 no sum of two products leaves 16 bits.
 #[target_feature(enable = "neon")]

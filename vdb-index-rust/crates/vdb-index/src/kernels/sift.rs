@@ -36,10 +36,33 @@ impl Sifted {
     }
 
     /// Have room for so many more.
-    pub(super) fn reserve(&mut self, more: usize) {
+    fn reserve(&mut self, more: usize) {
         self.bases.reserve(more);
         self.sums.reserve(more);
         self.places.reserve(more);
+    }
+
+    /// Where bases, sums and places of so many more may be written.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn room(&mut self, more: usize) -> (*mut f32, *mut i32, *mut u32) {
+        self.reserve(more);
+        let (bases, sums) = (self.bases.spare_capacity_mut(), self.sums.spare_capacity_mut());
+        let places = self.places.spare_capacity_mut();
+        (bases.as_mut_ptr().cast(), sums.as_mut_ptr().cast(), places.as_mut_ptr().cast())
+    }
+
+    /// Count what was written there.
+    ///
+    /// # Safety
+    /// There was room for `count` more, and so many of each were written, from the beginning of the room on.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) unsafe fn count_in(&mut self, count: usize) {
+        // SAFETY: the caller vouches for room and values.
+        unsafe {
+            self.bases.set_len(self.bases.len() + count);
+            self.sums.set_len(self.sums.len() + count);
+            self.places.set_len(self.places.len() + count);
+        }
     }
 
     #[inline(always)]
@@ -110,6 +133,35 @@ pub(super) fn sift(
         }
     }
 }
+
+/// Define `sift` with the sums of an instruction set that has no more of its own for it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! sift_with {
+    ($feature:literal, $code_sums:path) => {
+        #[inline]
+        #[target_feature(enable = $feature)]
+        fn sift(
+            blocks: &Blocks<'_>,
+            picks: &[super::sift::Pick],
+            range: std::ops::Range<usize>,
+            query: &CodedQuery,
+            limit: f32,
+            sifted: &mut super::sift::Sifted,
+        ) {
+            super::sift::sift(
+                blocks,
+                picks,
+                range,
+                query,
+                limit,
+                sifted,
+                |blocks, picked, next, queries, sums| $code_sums(blocks, picked, next, queries, sums),
+            );
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use sift_with;
 
 /// The smallest key that each row of a block may have.
 #[inline(always)]

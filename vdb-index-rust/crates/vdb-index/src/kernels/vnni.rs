@@ -277,10 +277,7 @@ fn sift(
     sifted: &mut Sifted,
 ) {
     check(blocks, &[], &[query], &[BlockSums::default()]);
-    sifted.reserve(range.len() * BLOCK);
-    let (bases, sums) = (sifted.bases.spare_capacity_mut(), sifted.sums.spare_capacity_mut());
-    let places = sifted.places.spare_capacity_mut();
-    let (bases, sums, places) = (bases.as_mut_ptr(), sums.as_mut_ptr(), places.as_mut_ptr());
+    let (bases, sums, places) = sifted.room(range.len() * BLOCK);
     let unit = _mm512_set1_ps(query.scale);
     let [by_residual, by_norm] = [query.by_residual, query.by_norm].map(|factor| _mm512_set1_ps(factor));
     let by_half = _mm512_set1_ps(query.by_half);
@@ -317,11 +314,7 @@ fn sift(
         count += near.count_ones() as usize;
     }
     // SAFETY: so many values were written to each.
-    unsafe {
-        sifted.bases.set_len(sifted.bases.len() + count);
-        sifted.sums.set_len(sifted.sums.len() + count);
-        sifted.places.set_len(sifted.places.len() + count);
-    }
+    unsafe { sifted.count_in(count) };
 }
 
 /// As [`within`](super::sift::within).
