@@ -21,7 +21,10 @@ from vdb_core.indexes import METRICS, NumpyExactIndex
 from vdb_core.plugins import IndexType
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vdb_core.indexes import Accelerator, Metric
+    from vdb_core.services import Services
 
 OWN = Unaccelerated()
 
@@ -236,3 +239,31 @@ def test_one_that_changes_nothing_is_used() -> None:
     assert isinstance(accelerator_of(offering(Honest)), Honest)
     assert isinstance(accelerator_of(offering(None)), Unaccelerated)
     assert isinstance(accelerator_of(None), Unaccelerated)
+
+
+@pytest.mark.parametrize("way", ["text", "mapping"])
+def test_a_query_goes_through_it(opener: Callable[..., Services], way: str) -> None:
+    asked: list[str] = []
+
+    class Counting(Honest):
+        def __getattribute__(self, name: str) -> Any:
+            asked.append(name)
+            return super().__getattribute__(name)
+
+    services = opener()
+    services.libraries.create({"id": "lib", "name": "lib"}).result()
+    rows = [{"id": f"c{n}", "text": "x", "embedding": [n + 1.0, 2.0, 3.0]} for n in range(5)]
+    services.libraries.upsert_chunks("lib", rows).result()
+    query = {"embedding": [1.0, 2.0, 3.0], "k": 2}
+
+    def ask() -> bytes:
+        if way == "mapping":
+            answer = services.queries.search("lib", query)
+        else:
+            answer = services.queries.search_text("lib", orjson.dumps(query), orjson.loads)
+        return orjson.dumps(orjson.loads(answer.to_json())["hits"])
+
+    expected = [ask(), ask()]
+    services.queries._engine.kernel.accelerator = Counting()
+    assert ask() == expected[0] == expected[1]
+    assert asked == ["read_row" if way == "text" else "query_row", "nearest", "hits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from vdb_core.engine.exact import ExactKernel
+from vdb_core.engine.unaccelerated import Unaccelerated
 from vdb_core.indexes import NumpyExactIndex
 from vdb_core.plugins import Capabilities, IndexType
 
@@ -46,3 +48,25 @@ def test_no_codes_are_made_for_a_base_under_another_index(
     index = kernel.builder("l2")(np.eye(3, dtype=np.float32))
     assert index.search(np.eye(3, dtype=np.float32)[:1], 1)[0].tolist() == [[0]]
     assert [one.model_dump() for one in received] == [asked]
+
+
+def test_the_accelerator_is_that_of_the_type_that_serves() -> None:
+    def build(vectors: Any, *, metric: Any, **_: Any) -> Any:
+        return NumpyExactIndex(vectors, metric=metric)
+
+    own = Unaccelerated()
+    capabilities = Capabilities(exact=True, native_filter=True)
+    kind = IndexType(
+        name="brute",
+        summary="Exact.",
+        build=cast("Any", build),
+        load=cast("Any", build),
+        capabilities=capabilities,
+        accelerator=lambda: own,
+    )
+    kernel = ExactKernel(cast("Any", SimpleNamespace(index_types={"brute": kind})), threads=1)
+    assert kernel.accelerator is own
+    # One that is not exact serves no exact searches, and no other is asked.
+    for types in ({}, {"other": kind}, {"brute": replace(kind, capabilities=Capabilities())}):
+        kernel = ExactKernel(cast("Any", SimpleNamespace(index_types=types)), threads=1)
+        assert kernel.accelerator is not own
