@@ -18,10 +18,8 @@ const TILE: usize = 96;
 pub(crate) enum Closeness {
     /// A large inner product, between vectors of length 1.
     Product,
-    /// A small distance, term by term: right wherever the rows lie.
+    /// A small distance.
     Distance,
-    /// A small distance by `|c|²/2 - x·c`, at half the cost: for rows around zero, where nothing cancels.
-    Expanded,
 }
 
 /// How to train.
@@ -58,9 +56,7 @@ impl Nearest {
                     .map(|&slot| centroids.row(slot).iter().map(|x| sign * x).collect())
                     .collect();
                 let mut bias = [f32::INFINITY; PANEL];
-                for (place, centroid) in bias.iter_mut().zip(&signed) {
-                    *place = if closeness == Closeness::Expanded { half_square(centroid) } else { 0.0 };
-                }
+                bias[..signed.len()].fill(0.0);
                 (Panel::pack(signed.iter().map(Vec::as_slice), centroids.dim()), bias)
             })
             .collect();
@@ -98,11 +94,6 @@ impl Nearest {
 pub(crate) struct Scratch {
     keys: Vec<Lanes>,
     best: Vec<Best>,
-}
-
-/// Half of the squared length, rounded once.
-fn half_square(vector: &[f32]) -> f32 {
-    (vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / 2.0) as f32
 }
 
 /// The nearest centroid of each of `slots`, with its score.
@@ -287,7 +278,7 @@ mod tests {
     use super::*;
     use crate::kernels::Isa;
 
-    const ALL: [Closeness; 3] = [Closeness::Product, Closeness::Distance, Closeness::Expanded];
+    const ALL: [Closeness; 2] = [Closeness::Product, Closeness::Distance];
 
     fn data(rows: usize, dim: usize) -> Vec<f32> {
         let mut rng = Rng::new(9, 9);
@@ -326,12 +317,10 @@ mod tests {
         let slots: Vec<u32> = (0..300).rev().collect();
         for isa in Isa::ALL {
             let Some(kernels) = Kernels::of(isa) else { continue };
-            for closeness in [Closeness::Distance, Closeness::Expanded] {
-                let nearest = Nearest::new(centroids, closeness);
-                nearest.find(kernels, rows, &slots, &mut Scratch::default(), |index, number, _| {
-                    assert_eq!(number, slots[index], "a row is nearest to itself");
-                });
-            }
+            let nearest = Nearest::new(centroids, Closeness::Distance);
+            nearest.find(kernels, rows, &slots, &mut Scratch::default(), |index, number, _| {
+                assert_eq!(number, slots[index], "a row is nearest to itself");
+            });
         }
     }
 

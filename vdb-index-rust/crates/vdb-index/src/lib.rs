@@ -28,6 +28,7 @@ mod clustering;
 mod coarse;
 mod coded;
 mod codes;
+mod crosswise;
 pub mod dealing;
 mod error;
 mod filters;

@@ -10,10 +10,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::crosswise::Crosswise;
 use crate::dealing;
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
-use crate::kmeans::{Closeness, Nearest, Scratch, Training, train};
+use crate::kernels::{Kernels, Words};
+use crate::kmeans::{Closeness, Training, lloyd};
 use crate::matrix::Matrix;
 use crate::pool;
 use crate::watch::Watch;
@@ -129,19 +130,27 @@ impl Quantizer {
         let codewords = bits.codewords().min(residuals.rows());
         let starts = starts(dim, pieces);
         let sample: Vec<u32> = (0..residuals.rows() as u32).collect();
+        let crosswise = Crosswise::new(residuals, &order);
         let arranged = arranged(residuals, &order);
         let residuals = Matrix::new(&arranged, residuals.rows(), dim)?;
         let finished = AtomicUsize::new(0);
         let trained = pool::map(threads, pieces, |piece| {
-            let columns = residuals.columns(starts[piece], starts[piece + 1] - starts[piece])?;
+            let (start, width) = (starts[piece], starts[piece + 1] - starts[piece]);
             let training = Training {
                 iterations: ITERATIONS,
-                closeness: Closeness::Expanded,
+                closeness: Closeness::Distance,
                 seed: seed.wrapping_add(piece as u64 + 1),
                 threads: 1,
             };
-            let centroids = train(kernels, columns, &sample, codewords, training, |_, _| {
-                watch.tick("train codebooks", finished.load(Ordering::Relaxed), pieces)
+            let columns = residuals.columns(start, width)?;
+            let centroids = lloyd(columns, &sample, codewords, training, |_, centroids| {
+                watch.tick("train codebooks", finished.load(Ordering::Relaxed), pieces)?;
+                let words = Words::new(Matrix::new(centroids, codewords, width)?);
+                let mut assigned = Vec::with_capacity(sample.len());
+                crosswise.nearest(kernels, start..start + width, &words, |_, word, key| {
+                    assigned.push((word, key));
+                });
+                Ok(assigned)
             });
             finished.fetch_add(1, Ordering::Relaxed);
             centroids
@@ -190,31 +199,21 @@ impl Quantizer {
     }
 
     /// The nearest codeword of each piece: `codes[row * pieces + piece]`.
-    pub(crate) fn encode(
-        &self,
-        kernels: &Kernels,
-        encoder: &[Nearest],
-        residuals: Matrix<'_>,
-    ) -> Result<Vec<u8>> {
+    pub(crate) fn encode(&self, kernels: &Kernels, encoder: &[Words], residuals: Matrix<'_>) -> Vec<u8> {
         let pieces = self.pieces();
         let mut codes = vec![0; residuals.rows() * pieces];
-        let slots: Vec<u32> = (0..residuals.rows() as u32).collect();
-        let arranged = arranged(residuals, &self.order);
-        let residuals = Matrix::new(&arranged, residuals.rows(), self.dim)?;
-        let mut scratch = Scratch::default();
-        for (piece, nearest) in encoder.iter().enumerate() {
-            let columns =
-                residuals.columns(self.starts[piece], self.starts[piece + 1] - self.starts[piece])?;
-            nearest.find(kernels, columns, &slots, &mut scratch, |row, word, _| {
+        let crosswise = Crosswise::new(residuals, &self.order);
+        for (piece, (words, columns)) in encoder.iter().zip(self.starts.windows(2)).enumerate() {
+            crosswise.nearest(kernels, columns[0]..columns[1], words, |row, word, _| {
                 codes[row * pieces + piece] = word as u8;
             });
         }
-        Ok(codes)
+        codes
     }
 
     /// The share of residuals `r` that their reconstructions `r'` keep, `sum r·r' / sum |r|²`; no number where they are all zero.
     pub(crate) fn share(&self, kernels: &Kernels, residuals: Matrix<'_>) -> Result<f64> {
-        let codes = self.encode(kernels, &self.encoder()?, residuals)?;
+        let codes = self.encode(kernels, &self.encoder()?, residuals);
         let mut decoded = vec![0.0; self.dim];
         let (mut own, mut kept) = (0.0, 0.0);
         for (row, codes) in (0..residuals.rows() as u32).zip(codes.chunks(self.pieces())) {
@@ -227,13 +226,11 @@ impl Quantizer {
     }
 
     /// What [`encode`](Self::encode) needs.
-    pub(crate) fn encoder(&self) -> Result<Vec<Nearest>> {
+    pub(crate) fn encoder(&self) -> Result<Vec<Words>> {
         let codebooks = Matrix::new(&self.codebooks, self.codewords, self.dim)?;
         self.starts
             .windows(2)
-            .map(|piece| {
-                Ok(Nearest::new(codebooks.columns(piece[0], piece[1] - piece[0])?, Closeness::Expanded))
-            })
+            .map(|piece| Ok(Words::new(codebooks.columns(piece[0], piece[1] - piece[0])?)))
             .collect()
     }
 
@@ -330,7 +327,7 @@ mod tests {
             let kernels = Kernels::best();
             let watch = Watch::new(&Unobserved);
             let (quantizer, share) = Quantizer::learn(kernels, matrix, pieces, bits, 1, 2, &watch).unwrap();
-            let codes = quantizer.encode(kernels, &quantizer.encoder().unwrap(), matrix).unwrap();
+            let codes = quantizer.encode(kernels, &quantizer.encoder().unwrap(), matrix);
             let mut tables = Vec::new();
             let query = matrix.row(17);
             let asked: Vec<f32> = quantizer.order().iter().map(|&d| query[d as usize]).collect();

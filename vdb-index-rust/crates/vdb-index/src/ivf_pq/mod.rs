@@ -280,7 +280,7 @@ fn encode(
         for (&slot, &list) in slots.iter().zip(&list_at[start..]) {
             residuals.extend(rows.row(slot).iter().zip(coarse.centroid(list)).map(|(x, c)| x - c));
         }
-        let codes = quantizer.encode(kernels, &encoder, Matrix::new(&residuals, slots.len(), dim)?)?;
+        let codes = quantizer.encode(kernels, &encoder, Matrix::new(&residuals, slots.len(), dim)?);
         let mut packed = vec![0; slots.len() * row_bytes];
         let mut terms = Vec::new();
         let mut decoded = vec![0.0; dim];

@@ -91,7 +91,8 @@ kernels_of!(
     crate::kernels::avx2_rows::row_sums,
     crate::kernels::avx2_sift::sift,
     crate::kernels::avx2_sift::within,
-    crate::kernels::avx2_sift::code_screen
+    crate::kernels::avx2_sift::code_screen,
+    crate::kernels::avx2_nearest::keep_nearest
 );
 
 /// Queries that share the reading of codes meet a block side by side; one alone meets two blocks.

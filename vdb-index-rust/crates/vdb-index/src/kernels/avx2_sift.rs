@@ -16,7 +16,7 @@ use super::fast::{FastSums, check_screen, most};
 use super::sift::{Pick, Sifted};
 
 /// Values of a register.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 
 /// For each mask of eight lanes those that are set, one after the other.
 static SET: [[u8; LANES]; 256] = {
@@ -221,7 +221,7 @@ fn halves_of(sums: &FastSums) -> [__m128i; 2] {
 /// Eight values, the `first` and those after it, of the rows of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn eight_of(values: &[f32; BLOCK], first: usize) -> __m256 {
+pub(super) fn eight_of(values: &[f32; BLOCK], first: usize) -> __m256 {
     let eight = &values.as_chunks::<LANES>().0[first / LANES];
     // SAFETY: 8 values.
     unsafe { _mm256_loadu_ps(eight.as_ptr()) }

@@ -96,7 +96,8 @@ kernels_of!(
     crate::kernels::blocks::row_sums,
     super::sift,
     crate::kernels::sift::within,
-    crate::kernels::vnni::code_screen
+    crate::kernels::vnni::code_screen,
+    crate::kernels::vnni::keep_nearest
 );
 
 // Sums of upper halves are those of AVX2.

@@ -271,7 +271,7 @@ impl CodedQuery {
 }
 
 /// The row with the smallest key so far, in each of the 16 places that rows have in blocks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NearestRow {
     pub(super) keys: [f32; BLOCK],
     pub(super) blocks: [u32; BLOCK],

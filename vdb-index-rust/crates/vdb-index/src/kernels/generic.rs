@@ -255,7 +255,7 @@ fn prefetch_lines<T>(values: &[T], line: usize) {
 macro_rules! kernels_of {
     ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path,
      $fast_screen:path, $fast_keep:path, $code_sums:path, $lower_sums:path,
-     $row_sums:path, $sift:path, $within:path, $code_screen:path) => {
+     $row_sums:path, $sift:path, $within:path, $code_screen:path, $keep_nearest:path) => {
         mod compiled {
             use super::*;
 
@@ -418,12 +418,20 @@ macro_rules! kernels_of {
                 sums: &[BlockSums],
                 nearest: &mut [NearestRow],
             ) {
-                crate::kernels::blocks::keep_nearest(blocks, picked, queries, sums, nearest)
+                $keep_nearest(blocks, picked, queries, sums, nearest)
             }
 
             #[target_feature(enable = $feature)]
             pub(super) fn encode(row: &[f32], mean: &[f32], codes: &mut [i8]) -> Encoded {
                 crate::kernels::blocks::encode(row, mean, codes)
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn nearest_word(
+                columns: &[[f32; BLOCK]],
+                words: &crate::kernels::Words,
+            ) -> crate::kernels::NearestWord {
+                crate::kernels::words::nearest_word::<true>(columns, words)
             }
         }
 
@@ -525,6 +533,10 @@ macro_rules! kernels_of {
             encode: |row, mean, codes| {
                 // SAFETY: the CPU has the features, see above.
                 unsafe { compiled::encode(row, mean, codes) }
+            },
+            nearest_word: |columns, words| {
+                // SAFETY: the CPU has the features, see above.
+                unsafe { compiled::nearest_word(columns, words) }
             },
         };
     };

@@ -24,6 +24,8 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_nearest;
+#[cfg(target_arch = "x86_64")]
 mod avx2_rows;
 #[cfg(target_arch = "x86_64")]
 mod avx2_sift;
@@ -50,6 +52,7 @@ mod vbmi;
 mod vnni;
 #[cfg(target_arch = "x86_64")]
 mod whole;
+mod words;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -68,6 +71,7 @@ pub use fast::{
 pub use meeting::{Asked, AssembleKernel, Line, Meeting, Packed, Passing, WholeKernel, WholeKernels};
 pub use nearest::NearestKeysKernel;
 pub use sift::{Pick, SiftKernel, Sifted, WithinKernel};
+pub use words::{NearestWord, NearestWordKernel, Words};
 
 /// Vectors side by side in a [`Panel`].
 pub const PANEL: usize = 32;
@@ -236,6 +240,8 @@ pub struct Kernels {
     pub keep_nearest: KeepNearestKernel,
     /// A vector as bytes.
     pub encode: EncodeKernel,
+    /// The nearest codeword of many rows.
+    pub nearest_word: NearestWordKernel,
 }
 
 impl fmt::Debug for Kernels {

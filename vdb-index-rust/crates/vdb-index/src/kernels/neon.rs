@@ -80,7 +80,8 @@ kernels_of!(
     crate::kernels::blocks::row_sums,
     super::sift,
     crate::kernels::sift::within,
-    crate::kernels::blocks::code_screen
+    crate::kernels::blocks::code_screen,
+    crate::kernels::blocks::keep_nearest
 );
 
 super::sift::sift_with!("neon", code_sums);

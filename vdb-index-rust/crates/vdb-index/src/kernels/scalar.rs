@@ -36,6 +36,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     prefetch_row: |_| (),
     keep_nearest: super::blocks::keep_nearest,
     encode: super::blocks::encode,
+    nearest_word: super::words::nearest_word::<false>,
 };
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {

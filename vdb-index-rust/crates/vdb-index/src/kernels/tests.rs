@@ -545,7 +545,16 @@ proptest! {
             ..CodedQuery::new(&[3, -7, 100, 4, 0, -2, 50, -60])
         };
         let mut sums: [BlockSums; 1] = [[[0; BLOCK]; BLOCKS]];
-        (Kernels::of(Isa::Scalar).unwrap().code_sums)(&blocks, &picked, &[], &[&query], &mut sums);
+        let scalar = Kernels::of(Isa::Scalar).unwrap();
+        (scalar.code_sums)(&blocks, &picked, &[], &[&query], &mut sums);
+        let nearest = |kernels: &Kernels| {
+            let mut nearest = [NearestRow::NONE];
+            (kernels.keep_nearest)(&blocks, &picked, &[&query], &sums, &mut nearest);
+            nearest
+        };
+        for kernels in present() {
+            prop_assert_eq!(nearest(kernels), nearest(scalar), "{}: the same to the bit", kernels.isa);
+        }
         for limit in [-1e7, -500.25, 1e6, f32::INFINITY] {
             for kernels in present() {
                 let mut upper = [u64::MAX];

@@ -44,10 +44,6 @@ pub(super) static KERNELS: Kernels = Kernels {
         // SAFETY: as for `code_sums`.
         unsafe { row_sums(rows, stride, picked, query, sums) }
     },
-    keep_nearest: |blocks, picked, queries, sums, nearest| {
-        // SAFETY: as for `code_sums`.
-        unsafe { keep_nearest(blocks, picked, queries, sums, nearest) }
-    },
     fast_tables: |values, words, steps| {
         // SAFETY: as for `code_sums`.
         unsafe { fast_tables(values, words, steps) }
@@ -109,7 +105,7 @@ fn members(words: &[u64], rows: usize, slots: &[u32]) -> u16 {
 
 /// As [`blocks::keep_nearest`](super::blocks::keep_nearest).
 #[target_feature(enable = "avx512f,avx512bw")]
-fn keep_nearest(
+pub(super) fn keep_nearest(
     blocks: &Blocks<'_>,
     picked: &[u32],
     queries: &[&CodedQuery],

@@ -147,18 +147,30 @@ pub fn twin(fixture: &Fixture, k: usize, metric: Metric, allowed: Option<&[bool]
 
 /// One distance in float64; the order of summation is that of the crate, because the last bit decides ties.
 pub fn distance(query: &[f32], row: &[f32], metric: Metric) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    for (i, (&q, &x)) in query.iter().zip(row).enumerate() {
-        let (q, x) = (f64::from(q), f64::from(x));
-        lanes[i % 8] += if metric == Metric::L2 { (q - x) * (q - x) } else { q * x };
-    }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    let sum = ((a + e) + (c + g)) + ((b + f) + (d + h));
+    let pairs = query.iter().zip(row).map(|(&q, &x)| (f64::from(q), f64::from(x)));
+    let terms: Vec<f64> =
+        pairs.map(|(q, x)| if metric == Metric::L2 { (q - x) * (q - x) } else { q * x }).collect();
+    let sum = pairwise(&terms);
     match metric {
         Metric::Cosine => 1.0 - sum,
         Metric::Dot => -sum,
         Metric::L2 => sum,
     }
+}
+
+/// The sum as NumPy makes it: halves of long vectors, eight sums side by side within 128 values, the rest one after the other.
+fn pairwise(terms: &[f64]) -> f64 {
+    if terms.len() > 128 {
+        let (first, second) = terms.split_at(terms.len() / 2 / 8 * 8);
+        return pairwise(first) + pairwise(second);
+    }
+    let (eights, rest) = terms.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for eight in eights {
+        lanes.iter_mut().zip(eight).for_each(|(sum, term)| *sum += term);
+    }
+    let [a, b, c, d, e, f, g, h] = lanes;
+    rest.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, term| sum + term)
 }
 
 /// Share of the true neighbours that were found.
