@@ -88,6 +88,7 @@ kernels_of!(
     "avx512f,avx512bw",
     12,
     2,
+    crate::kernels::avx2_fast::fast_tables,
     super::fast_scan,
     super::fast_screen,
     super::fast_keep,

@@ -27,7 +27,7 @@ pub const TABLES_TOGETHER: usize = 4;
 /// A sum for each row of a block.
 pub type FastSums = [u16; BLOCK];
 /// `sums[q * blocks + block][row]` = sum over pieces of the entry of the `q`-th tables that the code of the row names; sums
-/// fit 16 bits. Up to [`TABLES_TOGETHER`] queries.
+/// fit 16 bits, and parts of them 8, see [`Steps`]. Up to [`TABLES_TOGETHER`] queries.
 pub type FastScanKernel = fn(codes: &[u8], tables: &[&[u8]], sums: &mut [FastSums]);
 /// Bit `row` of `passed[block]` is clear only where `step * sum + term` is greater than `limit`, `terms` being all 0 where
 /// there are none.
@@ -35,7 +35,7 @@ pub type FastScreenKernel =
     fn(sums: &[FastSums], terms: &[[f32; BLOCK]], step: f32, limit: f32, passed: &mut [u16]);
 /// Append the items of rows, of those in `picked`, whose keys are not greater than the limit; see [`crate::shortlist`].
 pub type FastKeepKernel = fn(sums: &[FastSums], picked: &[u16], keys: &FastKeys<'_>, items: &mut Vec<u64>);
-/// Round tables of `words` values a piece to steps above the smallest value of each piece, the same for all; the size of
+/// Round tables of `words` values a piece to [`Steps`] above the smallest value of each piece, the same for all; the size of
 /// a step, and the sum of the smallest values.
 pub type FastTablesKernel = fn(values: &[f32], words: usize, steps: &mut [u8]) -> (f32, f32);
 
@@ -179,11 +179,43 @@ pub(super) fn check_tables(pieces: usize, steps: &[u8]) {
     assert_eq!(steps.len(), expected, "16 steps a piece, pieces in eights");
 }
 
-/// The size of a step, and how many there are: so many that the sum of all pieces still fits 16 bits.
-#[inline(always)]
-pub(super) fn step_of(widest: f32, pieces: usize) -> (f32, f32) {
-    let levels = (usize::from(u16::MAX) / pieces.max(1)).min(255) as f32;
-    (if widest > 0.0 && widest < f32::INFINITY { widest / levels } else { 1.0 }, levels)
+/// How large steps have to be: as small as they can be while four values fit a byte, one of each of the pieces 0, 2, 4 and 6 of
+/// a group, or of 1, 3, 5 and 7, and all of them 16 bits.
+///
+/// Estimates do not suffer: codes blur them some twenty times as much (measured, see the documentation of indexes).
+pub(super) struct Steps {
+    /// Sums of the spans of such pieces of the last group.
+    spans: [f32; 2],
+    widest: f32,
+}
+
+impl Steps {
+    pub(super) const NONE: Steps = Steps { spans: [0.0; 2], widest: 0.0 };
+
+    /// From the smallest to the largest value of a piece it is so far; pieces come in order.
+    #[inline(always)]
+    pub(super) fn see(&mut self, piece: usize, span: f32) {
+        if piece.is_multiple_of(FAST_GROUP) {
+            self.spans = [0.0; 2];
+        }
+        let spans = &mut self.spans[piece % 2];
+        *spans += span;
+        self.widest = if *spans > self.widest { *spans } else { self.widest };
+    }
+
+    /// The size of a step, and the most of them that a value may be.
+    #[inline(always)]
+    pub(super) fn finish(self, pieces: usize) -> (f32, f32) {
+        const TOGETHER: usize = 4;
+        let sums = pieces.div_ceil(FAST_GROUP).max(1) * FAST_GROUP / TOGETHER;
+        // Rounding adds up to half a step to each value.
+        let levels = (usize::from(u16::MAX) / sums).min(255).saturating_sub(TOGETHER / 2) as f32;
+        if self.widest > 0.0 && self.widest < f32::INFINITY && levels > 0.0 {
+            (self.widest / levels, levels)
+        } else {
+            (1.0, (levels / TOGETHER as f32).floor())
+        }
+    }
 }
 
 #[inline(always)]
@@ -191,20 +223,20 @@ pub(super) fn fast_tables(values: &[f32], words: usize, steps: &mut [u8]) -> (f3
     assert!(words <= FAST_WORDS, "up to 16 words a piece");
     let pieces = values.len() / words.max(1);
     check_tables(pieces, steps);
-    let (mut widest, mut least) = (0.0f32, 0.0f32);
+    let (mut widest, mut least) = (Steps::NONE, 0.0f32);
     let smaller = |a: f32, b: f32| if b < a { b } else { a };
     let greater = |a: f32, b: f32| if b > a { b } else { a };
-    for piece in values.chunks(words) {
+    for (at, piece) in values.chunks(words).enumerate() {
         let (low, high) = ends(piece, smaller, greater);
         least += low;
-        widest = greater(widest, high - low);
+        widest.see(at, high - low);
     }
-    let (step, levels) = step_of(widest, pieces);
+    let (step, most) = widest.finish(pieces);
     let inverse = 1.0 / step;
     let (full, rest) = steps.split_at_mut(pieces * FAST_WORDS);
     for (piece, steps) in values.chunks(words).zip(full.as_chunks_mut::<FAST_WORDS>().0) {
         let (low, _) = ends(piece, smaller, greater);
-        let round = |value: f32| smaller((value - low) * inverse + 0.5, levels) as u8;
+        let round = |value: f32| smaller((value - low) * inverse + 0.5, most) as u8;
         if let Ok(piece) = <&[f32; FAST_WORDS]>::try_from(piece) {
             for word in 0..FAST_WORDS {
                 steps[word] = round(piece[word]);

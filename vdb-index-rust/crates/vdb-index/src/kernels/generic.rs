@@ -251,9 +251,10 @@ fn prefetch_lines<T>(values: &[T], line: usize) {
 
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
 /// hold. `$rows` and `$groups` are the panel kernel's tile,
-/// `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums`, `$lower_sums`, `$row_sums` and `$code_screen` work on bytes.
+/// `$fast_tables`, `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums`, `$lower_sums`, `$row_sums`,
+/// `$code_screen` and `$keep_nearest` on bytes.
 macro_rules! kernels_of {
-    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_scan:path,
+    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_tables:path, $fast_scan:path,
      $fast_screen:path, $fast_keep:path, $code_sums:path, $lower_sums:path,
      $row_sums:path, $sift:path, $within:path, $code_screen:path, $keep_nearest:path) => {
         mod compiled {
@@ -310,7 +311,7 @@ macro_rules! kernels_of {
 
             #[target_feature(enable = $feature)]
             pub(super) fn fast_tables(values: &[f32], words: usize, steps: &mut [u8]) -> (f32, f32) {
-                crate::kernels::fast::fast_tables(values, words, steps)
+                $fast_tables(values, words, steps)
             }
 
             #[target_feature(enable = $feature)]

@@ -72,6 +72,7 @@ kernels_of!(
     "neon",
     6,
     4,
+    crate::kernels::fast::fast_tables,
     crate::kernels::fast::fast_scan,
     crate::kernels::fast::fast_screen,
     crate::kernels::fast::fast_keep,

@@ -248,9 +248,19 @@ fn sums_over_codes_agree() {
         for pieces in [8, 16, 24, 96, 256] {
             for (blocks, queries) in [(1, 1), (2, 1), (5, 1), (3, 2), (1, 3), (4, 4), (0, 2)] {
                 let codes: Vec<u8> = (0..blocks * pieces * 8).map(|_| rng.below(256) as u8).collect();
-                // The largest tables whose sums still fit.
-                let most = (65_535 / pieces).min(255);
-                let mut table = |i: usize| if i.is_multiple_of(5) { most } else { rng.below(most) } as u8;
+                // The largest tables whose sums still fit, those of pieces 0, 2, 4 and 6 of a group and of the others a byte.
+                let mut most = [0; 8];
+                let mut table = |i: usize| {
+                    if i.is_multiple_of(8 * FAST_WORDS) {
+                        let first = rng.below(256);
+                        let second = rng.below(256 - first);
+                        let third = rng.below(256 - first - second);
+                        let four = [first, third, second, 255 - first - second - third];
+                        most = std::array::from_fn(|piece| four[(piece + piece % 2) / 2 % 4]);
+                    }
+                    let most = most[i / FAST_WORDS % 8];
+                    (if i.is_multiple_of(5) { most } else { rng.below(most + 1) }) as u8
+                };
                 let tables: Vec<Vec<u8>> =
                     (0..queries).map(|_| (0..pieces * 16).map(&mut table).collect()).collect();
                 let tables: Vec<&[u8]> = tables.iter().map(Vec::as_slice).collect();
@@ -344,8 +354,13 @@ fn items_of_sums_are_the_same() {
 #[test]
 fn tables_in_steps_agree() {
     let mut rng = Rng::new(12, 0);
-    for (pieces, words) in [(1, 16), (8, 16), (96, 16), (300, 16), (9, 5), (3, 1), (0, 16)] {
-        let values = random(&mut rng, pieces * words);
+    for (pieces, words) in [(1, 16), (8, 16), (96, 16), (300, 16), (9, 5), (3, 1), (0, 16), (2100, 16)] {
+        let mut values = random(&mut rng, pieces * words);
+        // Some pieces have much wider tables than others.
+        values
+            .chunks_mut(words)
+            .step_by(3)
+            .for_each(|piece| piece.iter_mut().for_each(|value| *value *= 7.0));
         let scalar = Kernels::of(Isa::Scalar).unwrap();
         let mut expected = vec![1; pieces.next_multiple_of(FAST_GROUP) * FAST_WORDS];
         let (step, least) = (scalar.fast_tables)(&values, words, &mut expected);
@@ -355,14 +370,18 @@ fn tables_in_steps_agree() {
             let told = low + step * f32::from(expected[piece * FAST_WORDS + word]);
             assert!((told - value).abs() <= 0.51 * step, "{told} {value}");
         }
-        let most: usize =
-            expected.chunks(FAST_WORDS).map(|piece| usize::from(piece.iter().copied().max().unwrap())).sum();
-        assert!(most <= usize::from(u16::MAX));
         for kernels in present() {
             let mut steps = vec![1; expected.len()];
             let (other_step, other_least) = (kernels.fast_tables)(&values, words, &mut steps);
             assert!(close(step, other_step, 1.0) && close(least, other_least, 10.0));
             assert!(steps.iter().zip(&expected).all(|(a, b)| a.abs_diff(*b) <= 1));
+            let most: Vec<u16> =
+                steps.chunks(FAST_WORDS).map(|piece| piece.iter().copied().max().unwrap().into()).collect();
+            assert!(most.iter().map(|&most| u32::from(most)).sum::<u32>() <= u32::from(u16::MAX));
+            for (at, group) in most.chunks(FAST_GROUP).enumerate() {
+                let of = |first: usize| group.iter().skip(first).step_by(2).sum::<u16>();
+                assert!(of(0) <= 255 && of(1) <= 255, "{} group {at} of {pieces} pieces", kernels.isa);
+            }
         }
     }
 }

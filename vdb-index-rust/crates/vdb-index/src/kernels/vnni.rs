@@ -20,7 +20,7 @@ use super::blocks::{
     BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodedQuery, LINE, MIDDLE, NearestRow, STEP, ZERO, check,
     check_lower,
 };
-use super::fast::{FAST_WORDS, check_tables, step_of};
+use super::fast::{FAST_WORDS, Steps, check_tables};
 use super::generic::prefetch_bytes;
 use super::sift::{Pick, Sifted};
 use super::{Isa, Kernels, avx512, whole};
@@ -150,18 +150,18 @@ fn fast_tables(values: &[f32], words: usize, steps: &mut [u8]) -> (f32, f32) {
         return super::fast::fast_tables(values, words, steps);
     }
     check_tables(pieces.len(), steps);
-    let (mut widest, mut least) = (0.0f32, 0.0f32);
-    for (piece, place) in pieces.iter().zip(&mut lows) {
+    let (mut widest, mut least) = (Steps::NONE, 0.0f32);
+    for (at, (piece, place)) in pieces.iter().zip(&mut lows).enumerate() {
         // SAFETY: 16 values.
         let piece = unsafe { _mm512_loadu_ps(piece.as_ptr()) };
         let (low, high) = (_mm512_reduce_min_ps(piece), _mm512_reduce_max_ps(piece));
         *place = low;
         least += low;
-        widest = if high - low > widest { high - low } else { widest };
+        widest.see(at, high - low);
     }
-    let (step, levels) = step_of(widest, pieces.len());
+    let (step, most) = widest.finish(pieces.len());
     let (inverse, half) = (_mm512_set1_ps(1.0 / step), _mm512_set1_ps(0.5));
-    let most = _mm512_set1_ps(levels);
+    let most = _mm512_set1_ps(most);
     let (full, rest) = steps.split_at_mut(pieces.len() * FAST_WORDS);
     for ((piece, &low), steps) in pieces.iter().zip(&lows).zip(full.as_chunks_mut::<FAST_WORDS>().0) {
         // SAFETY: 16 values.
