@@ -77,6 +77,8 @@ kernels_of!(
     "avx2,fma",
     6,
     2,
+    crate::kernels::avx2_exact::dot_exact,
+    crate::kernels::avx2_exact::l2_exact,
     crate::kernels::avx2_fast::fast_tables,
     crate::kernels::avx2_fast::fast_scan,
     crate::kernels::avx2_sift::fast_screen,

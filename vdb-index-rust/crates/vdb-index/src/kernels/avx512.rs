@@ -88,6 +88,8 @@ kernels_of!(
     "avx512f,avx512bw",
     12,
     2,
+    crate::kernels::avx2_exact::dot_exact,
+    crate::kernels::avx2_exact::l2_exact,
     crate::kernels::avx2_fast::fast_tables,
     super::fast_scan,
     super::fast_screen,

@@ -17,20 +17,35 @@ const DEPTH: usize = 64;
 /// Sum of products. Each product of two float32 is exact, so that contracting to FMA would change nothing.
 #[inline(always)]
 pub(super) fn dot_exact(a: &[f32], b: &[f32]) -> f64 {
-    sum(a, b, |x, y| x * y)
+    sum(a, b, |x, y| x * y, |a, b| eights(a, b, |x, y| x * y))
 }
 
 /// Sum of squared differences, in the order of [`dot_exact`]; never contracted to FMA.
 #[inline(always)]
 pub(super) fn l2_exact(a: &[f32], b: &[f32]) -> f64 {
-    sum(a, b, |x, y| (x - y) * (x - y))
+    let square = |x, y| (x - y) * (x - y);
+    sum(a, b, square, |a, b| eights(a, b, square))
 }
 
+/// Sum of what `term` makes of two values, given how `eights` sums what comes in eights.
 #[inline(always)]
-fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64 + Copy) -> f64 {
+pub(super) fn sum(
+    a: &[f32],
+    b: &[f32],
+    term: impl Fn(f64, f64) -> f64,
+    eights: impl Fn(&[[f32; 8]], &[[f32; 8]]) -> f64,
+) -> f64 {
+    let leaf = |a: &[f32], b: &[f32]| {
+        let ((a_eights, a_rest), (b_eights, b_rest)) = (a.as_chunks(), b.as_chunks());
+        let mut sum = eights(a_eights, b_eights);
+        for (&x, &y) in a_rest.iter().zip(b_rest) {
+            sum += term(f64::from(x), f64::from(y));
+        }
+        sum
+    };
     let total = a.len().min(b.len());
     if total <= LEAF {
-        return leaf(&a[..total], &b[..total], term);
+        return leaf(&a[..total], &b[..total]);
     }
     // A function that calls itself would not be compiled for the CPU that calls it. 0 means: add the last two sums.
     let mut todo = [0; 2 * DEPTH];
@@ -44,7 +59,7 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64 + Copy) -> f64 {
             ready -= 1;
             sums[ready - 1] += sums[ready];
         } else if terms <= LEAF {
-            sums[ready] = leaf(&a[at..at + terms], &b[at..at + terms], term);
+            sums[ready] = leaf(&a[at..at + terms], &b[at..at + terms]);
             (ready, at) = (ready + 1, at + terms);
         } else {
             let half = terms / 2 - terms / 2 % 8;
@@ -58,18 +73,12 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64 + Copy) -> f64 {
 }
 
 #[inline(always)]
-fn leaf(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64 + Copy) -> f64 {
-    let (a_blocks, a_rest) = a.as_chunks::<8>();
-    let (b_blocks, b_rest) = b.as_chunks::<8>();
+fn eights(a: &[[f32; 8]], b: &[[f32; 8]], term: impl Fn(f64, f64) -> f64) -> f64 {
     let mut sums = [0.0f64; 8];
-    for (x, y) in a_blocks.iter().zip(b_blocks) {
+    for (x, y) in a.iter().zip(b) {
         for lane in 0..8 {
             sums[lane] += term(f64::from(x[lane]), f64::from(y[lane]));
         }
     }
-    let mut sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-    for (&x, &y) in a_rest.iter().zip(b_rest) {
-        sum += term(f64::from(x), f64::from(y));
-    }
-    sum
+    ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
 }

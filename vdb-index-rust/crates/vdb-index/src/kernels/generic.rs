@@ -251,10 +251,10 @@ fn prefetch_lines<T>(values: &[T], line: usize) {
 
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
 /// hold. `$rows` and `$groups` are the panel kernel's tile,
-/// `$fast_tables`, `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums`, `$lower_sums`, `$row_sums`,
+/// `$dot_exact` and `$l2_exact` are sums in float64, `$fast_tables`, `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums`, `$lower_sums`, `$row_sums`,
 /// `$code_screen` and `$keep_nearest` on bytes.
 macro_rules! kernels_of {
-    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $fast_tables:path, $fast_scan:path,
+    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $dot_exact:path, $l2_exact:path, $fast_tables:path, $fast_scan:path,
      $fast_screen:path, $fast_keep:path, $code_sums:path, $lower_sums:path,
      $row_sums:path, $sift:path, $within:path, $code_screen:path, $keep_nearest:path) => {
         mod compiled {
@@ -286,12 +286,12 @@ macro_rules! kernels_of {
 
             #[target_feature(enable = $feature)]
             pub(super) fn dot_exact(a: &[f32], b: &[f32]) -> f64 {
-                crate::kernels::exact::dot_exact(a, b)
+                $dot_exact(a, b)
             }
 
             #[target_feature(enable = $feature)]
             pub(super) fn l2_exact(a: &[f32], b: &[f32]) -> f64 {
-                crate::kernels::exact::l2_exact(a, b)
+                $l2_exact(a, b)
             }
 
             #[target_feature(enable = $feature)]
@@ -408,7 +408,9 @@ macro_rules! kernels_of {
 
             #[target_feature(enable = $feature)]
             pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
-                crate::kernels::nearest::nearest_keys(keys, first, order)
+                crate::kernels::nearest::nearest_keys(keys, first, order, |keys, limit, found| {
+                    $within(keys, limit, found)
+                })
             }
 
             #[target_feature(enable = $feature)]

@@ -24,6 +24,8 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_exact;
+#[cfg(target_arch = "x86_64")]
 mod avx2_fast;
 #[cfg(target_arch = "x86_64")]
 mod avx2_nearest;

@@ -10,9 +10,14 @@ const LANES: usize = 16;
 const DEPTH: usize = 16;
 
 /// The `first`-th smallest of the smallest keys of groups bounds what can be among the `first` smallest of all, so that a
-/// single pass leaves few keys to sort. Keys that are no numbers count as infinite, so all of them are left.
+/// single pass, of `within`, leaves few keys to sort. Keys that are no numbers count as infinite.
 #[inline(always)]
-pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
+pub(super) fn nearest_keys(
+    keys: &[f32],
+    first: usize,
+    order: &mut Vec<u64>,
+    within: impl Fn(&[f32], f32, &mut Vec<u32>),
+) {
     order.clear();
     if 0 < first && first < keys.len() / DEPTH {
         let mut smallest: Vec<u32> = Vec::with_capacity(keys.len() / DEPTH + LANES);
@@ -27,27 +32,11 @@ pub(super) fn nearest_keys(keys: &[f32], first: usize, order: &mut Vec<u64>) {
         }
         let (_, &mut limit, _) = smallest.select_nth_unstable(first - 1);
         let limit = unordered(limit);
-        let near = |key: f32| {
-            let beyond = key > limit;
-            !beyond
-        };
-        let (chunks, rest) = keys.as_chunks::<LANES>();
-        for (chunk, keys) in chunks.iter().enumerate() {
-            let mut any = false;
-            for &key in keys {
-                any |= near(key);
-            }
-            if any {
-                for (lane, &key) in keys.iter().enumerate() {
-                    if near(key) {
-                        order.push(item(key, (chunk * LANES + lane) as u32));
-                    }
-                }
-            }
+        if limit < f32::INFINITY {
+            let mut near = Vec::new();
+            within(keys, limit, &mut near);
+            order.extend(near.into_iter().map(|place| item(keys[place as usize], place)));
         }
-        let start = keys.len() - rest.len();
-        let rest = rest.iter().enumerate().filter(|&(_, &key)| near(key));
-        order.extend(rest.map(|(at, &key)| item(key, (start + at) as u32)));
     }
     if order.len() < first.min(keys.len()) {
         // Few keys.

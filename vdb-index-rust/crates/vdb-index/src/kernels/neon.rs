@@ -72,6 +72,8 @@ kernels_of!(
     "neon",
     6,
     4,
+    crate::kernels::exact::dot_exact,
+    crate::kernels::exact::l2_exact,
     crate::kernels::fast::fast_tables,
     crate::kernels::fast::fast_scan,
     crate::kernels::fast::fast_screen,

@@ -31,7 +31,9 @@ pub(super) static KERNELS: Kernels = Kernels {
     },
     within: super::sift::within,
     members: super::members,
-    nearest_keys: super::nearest::nearest_keys,
+    nearest_keys: |keys, first, order| {
+        super::nearest::nearest_keys(keys, first, order, super::sift::within);
+    },
     prefetch: |_| (),
     prefetch_row: |_| (),
     keep_nearest: super::blocks::keep_nearest,
