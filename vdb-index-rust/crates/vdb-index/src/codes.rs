@@ -160,12 +160,9 @@ impl Codes {
                                 let below = limit - keys[q];
                                 let room = (below.abs() + least.abs()) * 1e-5;
                                 (kernels.fast_screen)(sums, terms, *step, below - least + room, passed);
-                                passed
-                                    .iter_mut()
-                                    .zip(&live[part.clone()])
-                                    .for_each(|(rows, live)| *rows &= live);
                                 let first = (first + part.start * BLOCK) as u32;
                                 let keys = FastKeys {
+                                    live: &live[part],
                                     terms,
                                     step: *step,
                                     least: *least,

@@ -21,7 +21,7 @@ const SLOTS: &str = "slots.npy";
 
 /// # Invariants
 /// `offsets` ascends from 0 to the number of rows; `slots` is a permutation of all rows (of the
-/// allowed ones, where filtered), ascending within each list. `blocks` and `places` follow from these.
+/// allowed ones, where filtered), ascending within each list. `blocks`, `places` and `whole` follow from these.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lists {
     offsets: Vec<usize>,
@@ -29,6 +29,8 @@ pub(crate) struct Lists {
     blocks: Vec<u32>,
     /// Where each row lies among all rows of all blocks; [`NO_SLOT`] for rows in no list.
     places: Vec<u32>,
+    /// Which places of each block hold a row.
+    whole: Vec<u16>,
 }
 
 impl Lists {
@@ -40,9 +42,14 @@ impl Lists {
     }
 
     fn of(offsets: Vec<usize>, slots: Vec<u32>, rows: usize) -> Self {
-        let mut blocks = vec![0];
+        let (mut blocks, mut whole) = (vec![0], Vec::new());
         for pair in offsets.windows(2) {
-            blocks.push(blocks[blocks.len() - 1] + (pair[1] - pair[0]).div_ceil(BLOCK) as u32);
+            let rows = pair[1] - pair[0];
+            whole.extend(std::iter::repeat_n(u16::MAX, rows / BLOCK));
+            if !rows.is_multiple_of(BLOCK) {
+                whole.push((1 << (rows % BLOCK)) - 1);
+            }
+            blocks.push(whole.len() as u32);
         }
         let mut places = vec![NO_SLOT; rows];
         for (pair, &block) in offsets.windows(2).zip(&blocks) {
@@ -51,7 +58,7 @@ impl Lists {
                 places.get_mut(slot as usize).into_iter().for_each(|known| *known = place);
             }
         }
-        Self { offsets, slots, blocks, places }
+        Self { offsets, slots, blocks, places, whole }
     }
 
     /// How many lists.
@@ -146,28 +153,25 @@ impl Lists {
 
     /// Which rows of a list may be returned, 16 a block; how many they are. `made` is scratch.
     pub(crate) fn live<'l>(
-        &self,
+        &'l self,
         kernels: &Kernels,
         list: u32,
         filter: &'l Filter<'_>,
         made: &'l mut Vec<u16>,
     ) -> (&'l [u16], usize) {
         let blocks = self.blocks(list);
-        if let Some(left) = filter.left() {
-            return (
-                &left.blocks[blocks.start as usize..blocks.end as usize],
-                left.rows[list as usize] as usize,
-            );
+        let range = blocks.start as usize..blocks.end as usize;
+        match filter {
+            Filter::None => (&self.whole[range], self.range(list).len()),
+            Filter::Left(left) => (&left.blocks[range], left.rows[list as usize] as usize),
+            Filter::Bitmap(_) => {
+                let slots = self.slots(list).chunks(BLOCK);
+                made.clear();
+                made.extend(blocks.zip(slots).map(|(block, slots)| filter.of(kernels, block, slots)));
+                let rows = made.iter().map(|rows| rows.count_ones() as usize).sum();
+                (made, rows)
+            }
         }
-        made.clear();
-        made.extend(
-            blocks.zip(self.slots(list).chunks(BLOCK)).map(|(block, slots)| filter.of(kernels, block, slots)),
-        );
-        let rows = match filter {
-            Filter::None => self.range(list).len(),
-            _ => made.iter().map(|rows| rows.count_ones() as usize).sum(),
-        };
-        (made, rows)
     }
 
     /// How many blocks all lists fill.
@@ -197,6 +201,7 @@ impl Lists {
             + size_of_val(self.slots.as_slice())
             + size_of_val(self.blocks.as_slice())
             + size_of_val(self.places.as_slice())
+            + size_of_val(self.whole.as_slice())
     }
 
     pub(crate) fn save(&self, directory: &Path) -> Result<()> {

@@ -15,7 +15,7 @@ use std::arch::x86_64::{
 };
 
 use super::blocks::{BLOCK, BlockSums, Blocks, CodedQuery, Encoded, NearestRow};
-use super::fast::{FAST_TABLE, FastKeys, check as check_fast, check_screen, most};
+use super::fast::{FAST_TABLE, FastKeys, check as check_fast, check_keep, check_screen, most};
 use super::generic::{self, Vector, kernels_of};
 use super::{Best, FastLayout, FastSums, Isa, Kernels, Lanes, Panel};
 use crate::matrix::Matrix;
@@ -190,13 +190,14 @@ fn fast_screen(sums: &[FastSums], terms: &[[f32; BLOCK]], step: f32, limit: f32,
 /// As [`fast::fast_keep`](super::fast::fast_keep), the rows of a block at once.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn fast_keep(sums: &[FastSums], picked: &[u16], keys: &FastKeys<'_>, items: &mut Vec<u64>) {
-    check_screen(sums, keys.terms, picked);
+    check_keep(sums, picked, keys);
     let (step, least) = (_mm512_set1_ps(keys.step), _mm512_set1_ps(keys.least));
     let (list, limit) = (_mm512_set1_ps(keys.list), _mm512_set1_ps(keys.limit));
     let infinity = _mm512_set1_ps(f32::INFINITY);
     let sign = _mm512_set1_epi32(i32::MIN);
     let rows = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (block, (sums, &picked)) in sums.iter().zip(picked).enumerate() {
+    for (block, ((sums, &picked), &live)) in sums.iter().zip(picked).zip(keys.live).enumerate() {
+        let picked = picked & live;
         if picked == 0 {
             continue;
         }

@@ -42,6 +42,8 @@ pub type FastTablesKernel = fn(values: &[f32], words: usize, steps: &mut [u8]) -
 /// Keys of rows are `list + (least + step * sum + term)`, rounded in this order.
 #[derive(Clone, Copy, Debug)]
 pub struct FastKeys<'a> {
+    /// Of the rows of each block those that count at all.
+    pub live: &'a [u16],
     /// A term of each row of each block, or none.
     pub terms: &'a [[f32; BLOCK]],
     /// What a sum counts in.
@@ -121,6 +123,12 @@ pub(super) fn check_screen(sums: &[FastSums], terms: &[[f32; BLOCK]], passed: &[
     assert_eq!(sums.len(), passed.len(), "a place for each block");
 }
 
+#[inline(always)]
+pub(super) fn check_keep(sums: &[FastSums], picked: &[u16], keys: &FastKeys<'_>) {
+    check_screen(sums, keys.terms, picked);
+    assert_eq!(keys.live.len(), picked.len(), "which rows of each block count");
+}
+
 /// The largest sum that passes where there are no terms.
 #[inline(always)]
 pub(super) fn most(step: f32, limit: f32) -> u16 {
@@ -156,10 +164,10 @@ pub(super) fn fast_screen(
 
 #[inline(always)]
 pub(super) fn fast_keep(sums: &[FastSums], picked: &[u16], keys: &FastKeys<'_>, items: &mut Vec<u64>) {
-    check_screen(sums, keys.terms, picked);
-    let FastKeys { terms, step, least, list, limit, first } = *keys;
-    for (block, (sums, &picked)) in sums.iter().zip(picked).enumerate() {
-        let mut rows = picked;
+    check_keep(sums, picked, keys);
+    let FastKeys { live, terms, step, least, list, limit, first } = *keys;
+    for (block, ((sums, &picked), &live)) in sums.iter().zip(picked).zip(live).enumerate() {
+        let mut rows = picked & live;
         while rows != 0 {
             let row = rows.trailing_zeros() as usize;
             rows &= rows - 1;
