@@ -5,6 +5,7 @@ Unknown keys are passed over, so that a newer server still serves an older clien
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
@@ -201,17 +202,27 @@ def delete_result(raw: Raw) -> models.DeleteResult:
     return models.DeleteResult(deleted=raw["deleted"], revision=raw.get("revision"))
 
 
+def _setters(record: type[models.Hit]) -> list[Callable[[models.Hit, object], None]]:
+    """What sets each field, in their order: half the time of a frozen record's own ``__init__``, and hits come by the thousand."""
+    return [vars(record)[field.name].__set__ for field in dataclasses.fields(record)]
+
+
+_set_id, _set_score, _set_distance, _set_document_id, _set_text, _set_metadata, _set_embedding = _setters(
+    models.Hit
+)
+
+
 def _hit(raw: Raw) -> models.Hit:
     embedding = raw.get("embedding")
-    return models.Hit(
-        id=raw["id"],
-        score=raw["score"],
-        distance=raw["distance"],
-        document_id=raw.get("document_id"),
-        text=raw.get("text"),
-        metadata=raw.get("metadata") or {},
-        embedding=None if embedding is None else _embedding(embedding),
-    )
+    hit = object.__new__(models.Hit)
+    _set_id(hit, raw["id"])
+    _set_score(hit, raw["score"])
+    _set_distance(hit, raw["distance"])
+    _set_document_id(hit, raw.get("document_id"))
+    _set_text(hit, raw.get("text"))
+    _set_metadata(hit, raw.get("metadata") or {})
+    _set_embedding(hit, None if embedding is None else _embedding(embedding))
+    return hit
 
 
 def search_result(raw: Raw) -> models.SearchResult:

@@ -190,7 +190,7 @@ pub(super) fn check_tables(pieces: usize, steps: &[u8]) {
 /// How large steps have to be: as small as they can be while four values fit a byte, one of each of the pieces 0, 2, 4 and 6 of
 /// a group, or of 1, 3, 5 and 7, and all of them 16 bits.
 ///
-/// Estimates do not suffer: codes blur them some twenty times as much (measured, see the documentation of indexes).
+/// Recall does not suffer, as codes blur estimates far more (measured: the documentation of indexes).
 pub(super) struct Steps {
     /// Sums of the spans of such pieces of the last group.
     spans: [f32; 2],
