@@ -250,12 +250,11 @@ fn prefetch_lines<T>(values: &[T], line: usize) {
 }
 
 /// Define the `KERNELS` table of an instruction set: functions compiled for `$feature`, behind ones that anybody can
-/// hold. `$rows` and `$groups` are the panel kernel's tile,
-/// `$dot_exact` and `$l2_exact` are sums in float64, `$fast_tables`, `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, `$code_sums`, `$lower_sums`, `$row_sums`,
-/// `$code_screen` and `$keep_nearest` on bytes.
+/// hold. `$rows` and `$groups` are the panel kernel's tile, `$dot_exact` and `$l2_exact` sums in float64; `$fast_tables`,
+/// `$fast_scan`, `$fast_screen` and `$fast_keep` work on 4-bit codes, the others on bytes.
 macro_rules! kernels_of {
-    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $dot_exact:path, $l2_exact:path, $fast_tables:path, $fast_scan:path,
-     $fast_screen:path, $fast_keep:path, $code_sums:path, $lower_sums:path,
+    ($isa:expr, $vector:ty, $feature:literal, $rows:literal, $groups:literal, $dot_exact:path, $l2_exact:path,
+     $fast_tables:path, $fast_scan:path, $fast_screen:path, $fast_keep:path, $code_sums:path, $lower_sums:path,
      $row_sums:path, $sift:path, $within:path, $code_screen:path, $keep_nearest:path) => {
         mod compiled {
             use super::*;
