@@ -11,10 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::avx2_sums::pin;
-use super::fast::{self, FAST_TABLE, FAST_WORDS, FastSums, Steps, check, check_tables};
-
-/// Pieces whose ends are kept on the stack.
-const MOST_PIECES: usize = 512;
+use super::fast::{self, FAST_TABLE, FAST_WORDS, FastSums, MOST_PIECES, Steps, check, check_tables};
 
 /// Queries that share the reading of codes meet a block side by side; one alone meets two blocks.
 #[target_feature(enable = "avx2")]

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 };
 
 use super::avx2_sift::{LANES, eight_of};
-use super::blocks::{BlockSums, Blocks, CodedQuery, NearestRow, check};
+use super::blocks::{BlockSums, Blocks, CodedQuery, NearestRow, check_nearest};
 
 /// As [`keep_nearest`](super::blocks::keep_nearest), the same to the bit.
 #[target_feature(enable = "avx2")]
@@ -18,8 +18,7 @@ pub(super) fn keep_nearest(
     sums: &[BlockSums],
     nearest: &mut [NearestRow],
 ) {
-    check(blocks, picked, queries, sums);
-    assert_eq!(queries.len(), nearest.len(), "a place for each query");
+    check_nearest(blocks, picked, queries, sums, nearest);
     for ((query, sums), NearestRow { keys, blocks: numbers }) in queries.iter().zip(sums).zip(nearest) {
         let unit = _mm256_set1_ps(query.scale);
         let halves = keys.as_chunks_mut::<LANES>().0.iter_mut().zip(numbers.as_chunks_mut::<LANES>().0);

@@ -410,6 +410,17 @@ pub(super) fn code_screen(
     }
 }
 
+pub(super) fn check_nearest(
+    blocks: &Blocks<'_>,
+    picked: &[u32],
+    queries: &[&CodedQuery],
+    sums: &[BlockSums],
+    nearest: &[NearestRow],
+) {
+    check(blocks, picked, queries, sums);
+    assert_eq!(queries.len(), nearest.len(), "a place for each query");
+}
+
 #[inline(always)]
 pub(super) fn keep_nearest(
     blocks: &Blocks<'_>,
@@ -418,8 +429,7 @@ pub(super) fn keep_nearest(
     sums: &[BlockSums],
     nearest: &mut [NearestRow],
 ) {
-    check(blocks, picked, queries, sums);
-    assert_eq!(queries.len(), nearest.len(), "a place for each query");
+    check_nearest(blocks, picked, queries, sums, nearest);
     for ((query, sums), nearest) in queries.iter().zip(sums).zip(nearest) {
         for (&block, sums) in picked.iter().zip(sums) {
             let BlockBounds { scale, half, .. } = blocks.bounds(block);

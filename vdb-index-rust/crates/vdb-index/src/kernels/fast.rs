@@ -21,6 +21,9 @@ pub const FAST_GROUP: usize = 8;
 pub const FAST_WORDS: usize = 16;
 /// Bytes of tables of eight pieces.
 pub const FAST_TABLE: usize = FAST_GROUP * FAST_WORDS;
+/// Pieces whose smallest values kernels of tables keep on the stack.
+#[cfg(target_arch = "x86_64")]
+pub(super) const MOST_PIECES: usize = 512;
 /// Queries that share the reading of codes, at most.
 pub const TABLES_TOGETHER: usize = 4;
 

@@ -18,17 +18,15 @@ use std::ops::Range;
 
 use super::blocks::{
     BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, CodedQuery, LINE, MIDDLE, NearestRow, STEP, ZERO, check,
-    check_lower,
+    check_lower, check_nearest,
 };
-use super::fast::{FAST_WORDS, Steps, check_tables};
+use super::fast::{FAST_WORDS, MOST_PIECES, Steps, check_tables};
 use super::generic::prefetch_bytes;
 use super::sift::{Pick, Sifted};
 use super::{Isa, Kernels, avx512, whole};
 
 /// Queries side by side.
 const QUERIES: usize = 6;
-/// Pieces whose smallest values are kept on the stack.
-const MOST_PIECES: usize = 512;
 
 pub(super) static KERNELS: Kernels = Kernels {
     isa: Isa::Avx512Vnni,
@@ -112,8 +110,7 @@ pub(super) fn keep_nearest(
     sums: &[BlockSums],
     nearest: &mut [NearestRow],
 ) {
-    check(blocks, picked, queries, sums);
-    assert_eq!(queries.len(), nearest.len(), "a place for each query");
+    check_nearest(blocks, picked, queries, sums, nearest);
     for ((query, sums), nearest) in queries.iter().zip(sums).zip(nearest) {
         let unit = _mm512_set1_ps(query.scale);
         // SAFETY: 16 values of 4 bytes each.
