@@ -98,11 +98,11 @@ impl<'a> Sieve<'a> {
             }
             (whole.assemble)(&self.blocks, picked, &next[..coming], bytes);
             let mut offer = |number: usize, passed: u64, sums: &BlockSums| {
+                let (query, found) = (asking[number], &mut candidates[who[number] as usize]);
                 for (at, row) in bits_of(passed & live) {
                     let place = picked[at] * BLOCK as u32 + row as u32;
-                    let (key, error) = self.blocks.estimate(asking[number], place, sums[at][row]);
-                    let slot = self.slot(group[at].start + row as u32);
-                    candidates[who[number] as usize].offer(key, error, slot);
+                    let (key, error) = self.blocks.estimate(query, place, sums[at][row]);
+                    found.offer(key, error, self.slot(group[at].start + row as u32));
                 }
             };
             let blocks = &self.blocks;

@@ -9,6 +9,30 @@ struct Candidate {
     slot: u32,
 }
 
+/// Up to so many it is quicker to count for each how many are smaller than to sort them apart, which jumps as cannot be foreseen.
+const FEW: usize = 64;
+
+/// The `k`-th smallest upper bound of at least as many, in the order of [`f32::total_cmp`].
+fn kth_upper(items: &mut [Candidate], k: usize) -> f32 {
+    if items.len() > FEW {
+        return items.select_nth_unstable_by(k - 1, |a, b| a.upper.total_cmp(&b.upper)).1.upper;
+    }
+    // Its own inverse: bits of floats as whole numbers that are in the order of the floats.
+    let turned = |bits: i32| bits ^ ((bits >> 31) as u32 >> 1) as i32;
+    let mut keys = [i32::MAX; FEW];
+    for (key, item) in keys.iter_mut().zip(items.iter()) {
+        *key = turned(item.upper.to_bits() as i32);
+    }
+    let keys = &keys[..items.len().next_multiple_of(8)];
+    let mut kth = i32::MIN;
+    for &key in &keys[..items.len()] {
+        let smaller: i32 = keys.iter().map(|&other| i32::from(other < key)).sum();
+        // Of fewer than `k` smaller ones, the `k`-th has the most.
+        kth = if (smaller as usize) < k { kth.max(key) } else { kth };
+    }
+    f32::from_bits(turned(kth) as u32)
+}
+
 /// Collects rows; forgets those that `k` others are provably closer than.
 ///
 /// # Invariants
@@ -75,11 +99,16 @@ impl Candidates {
     /// Bring the limit down to what is known now, and forget what it excludes.
     pub(crate) fn prune(&mut self) {
         if self.items.len() >= self.k {
-            let (_, kth, _) =
-                self.items.select_nth_unstable_by(self.k - 1, |a, b| a.upper.total_cmp(&b.upper));
-            let limit = self.bound.limit(kth.upper);
+            let limit = self.bound.limit(kth_upper(&mut self.items, self.k));
             self.limit = limit;
-            self.items.retain(|item| !Bound::excludes(item.base, limit));
+            // Which of them stay cannot be foreseen: each is put down, and stays if it does.
+            let mut count = 0;
+            for at in 0..self.items.len() {
+                let item = self.items[at];
+                self.items[count] = item;
+                count += usize::from(!Bound::excludes(item.base, limit));
+            }
+            self.items.truncate(count);
         }
         // Where nearly all of them are tied, a full buffer is not sorted again for each new row.
         self.room = self.room.max(2 * self.items.len());
@@ -101,5 +130,32 @@ impl Candidates {
     /// How many rows are held.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn the_kth_is_that_of_all_sorted() {
+        let mut rng = Rng::new(4, 4);
+        let special = [f32::INFINITY, f32::NAN, -f32::NAN, f32::NEG_INFINITY, 0.0, -0.0, f32::MAX, 1e-40];
+        for len in 1..=2 * FEW {
+            let mut value = |_| match rng.below(4) {
+                0 => special[rng.below(special.len())],
+                1 => rng.below(3) as f32,
+                _ => rng.below(1000) as f32 - 500.0,
+            };
+            let values: Vec<f32> = (0..len).map(&mut value).collect();
+            let mut sorted = values.clone();
+            sorted.sort_by(f32::total_cmp);
+            for k in 1..=len {
+                let mut items: Vec<_> =
+                    values.iter().map(|&upper| Candidate { upper, base: upper, slot: 0 }).collect();
+                assert_eq!(kth_upper(&mut items, k).to_bits(), sorted[k - 1].to_bits(), "{k} of {values:?}");
+            }
+        }
     }
 }

@@ -122,13 +122,13 @@ unsafe fn screen(met: &Meeting<'_>, passing: &mut Passing<'_>) {
         }
     };
     sum_up(0, &mut sums[0]);
-    for (number, (asked, limits)) in packed.asked.chunks(QUERIES).zip(limits.chunks(QUERIES)).enumerate() {
+    for (number, limits) in limits.chunks(QUERIES).enumerate() {
         // The CPU works on the next products while these sums are looked at.
         let [these, next] = &mut sums;
         let (these, next) = if number % 2 == 0 { (these, next) } else { (next, these) };
         sum_up(number + 1, next);
-        for (q, (query, &limit)) in asked.iter().zip(limits).enumerate() {
-            let asking = Asking::of(query, limit, most);
+        for (q, &limit) in limits.iter().enumerate() {
+            let asking = Asking::of(&packed.asked, number * QUERIES + q, limit, most);
             let (mut passed, sums) = (0, &mut these.0[q]);
             for (b, (rows, sums)) in rows.iter().zip(sums.iter_mut()).take(picked.len()).enumerate() {
                 // SAFETY: 16 sums of 4 bytes are 64 bytes.

@@ -43,7 +43,9 @@ impl Meeting<'_> {
     #[inline(always)]
     pub(super) fn check(&self, steps: usize) {
         assert!(self.picked.len() <= super::BLOCKS, "up to four blocks a call");
-        assert_eq!(self.packed.asked.len(), self.limits.len(), "a limit for each query");
+        let Asked { total, unit, by_residual, by_norm } = &self.packed.asked;
+        let lens = [total.len(), unit.len(), by_residual.len(), by_norm.len()];
+        assert_eq!(lens, [self.limits.len(); 4], "a limit for each query");
         let lines = (self.blocks.groups() * 2).next_multiple_of(steps);
         assert_eq!(self.bytes.len(), self.picked.len() * lines, "codes of each block");
         let lines = self.limits.len().next_multiple_of(PLACES) * packed_lines(self.blocks.groups());
@@ -71,7 +73,7 @@ pub(super) fn packed_lines(groups: usize) -> usize {
 }
 
 /// Places for queries are a multiple of this, itself a multiple of what any kernel takes side by side: 6 or 16.
-const PLACES: usize = 48;
+pub(super) const PLACES: usize = 48;
 
 /// Many queries, put together.
 #[derive(Clone, Debug, Default)]
@@ -79,22 +81,22 @@ pub struct Packed {
     /// Codes, those of each query from a line of its own on; zeros where a line is not full, and in places without a query.
     pub lines: Vec<Line>,
     /// What is known beside the codes.
-    pub asked: Vec<Asked>,
+    pub asked: Asked,
     /// The largest factor of half of a squared norm in the error; the same for all queries of an index.
     pub by_half: f32,
 }
 
-/// What is known about a query beside its codes; see [`CodedQuery`].
-#[derive(Clone, Copy, Debug)]
+/// What is known about each of the queries beside its codes; see [`CodedQuery`].
+#[derive(Clone, Debug, Default)]
 pub struct Asked {
     /// Sum of the codes.
-    pub total: i32,
-    /// Half the size of a unit of the codes.
-    pub scale: f32,
+    pub total: Vec<i32>,
+    /// Size of a unit of the codes.
+    pub unit: Vec<f32>,
     /// Factor of a row's residual in the error.
-    pub by_residual: f32,
+    pub by_residual: Vec<f32>,
     /// Factor of its norm.
-    pub by_norm: f32,
+    pub by_norm: Vec<f32>,
 }
 
 impl Packed {
@@ -109,12 +111,11 @@ impl Packed {
             }
         }
         self.by_half = queries.iter().map(|query| query.by_half).fold(0.0, f32::max);
-        self.asked.clear();
-        self.asked.extend(queries.iter().map(|query| Asked {
-            total: query.total,
-            scale: query.scale,
-            by_residual: query.by_residual,
-            by_norm: query.by_norm,
-        }));
+        self.asked = Asked {
+            total: queries.iter().map(|query| query.total).collect(),
+            unit: queries.iter().map(|query| 2.0 * query.scale).collect(),
+            by_residual: queries.iter().map(|query| query.by_residual).collect(),
+            by_norm: queries.iter().map(|query| query.by_norm).collect(),
+        };
     }
 }

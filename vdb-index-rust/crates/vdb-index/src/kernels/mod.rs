@@ -40,6 +40,8 @@ mod avx512;
 mod blocks;
 mod exact;
 mod fast;
+#[cfg(target_arch = "x86_64")]
+mod floors;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod generic;
 mod meeting;

@@ -6,16 +6,17 @@ use std::arch::x86_64::{
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi32,
     _mm512_max_epu32, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_max_epu32, _mm512_set1_epi8,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
-    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_slli_epi32, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_storeu_si512, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::blocks::{BLOCK, BLOCKS, BlockBounds, BlockSums, Blocks, LINE, STEP, ZERO};
+use super::blocks::{BLOCK, BLOCKS, BlockBounds, Blocks, LINE, STEP, ZERO};
+use super::floors::{Floors, Wanted};
 use super::generic::prefetch_bytes;
-use super::meeting::{Asked, Line, Meeting, Passing, WholeKernels, packed_lines};
+use super::meeting::{Asked, Line, Meeting, PLACES, Passing, WholeKernels, packed_lines};
 
 /// Queries side by side: four blocks by six queries are 24 sums, four registers of codes and a broadcast of 32 registers.
-const QUERIES: usize = 6;
+pub(super) const QUERIES: usize = 6;
 
 pub(super) static KERNELS: WholeKernels = WholeKernels {
     worthwhile: 32,
@@ -131,39 +132,56 @@ fn screen_blocks<const B: usize>(met: &Meeting<'_>, passing: &mut Passing<'_>) {
     let Meeting { bytes, packed, blocks, limits, .. } = *met;
     let (steps, lines) = (blocks.groups() * 2, packed_lines(blocks.groups()));
     let (rows, most) = rows_of::<B>(met);
+    let floors = Floors::of(&rows);
     let mut sums = [[[0; BLOCK]; BLOCKS]; QUERIES];
-    for (number, (asked, limits)) in packed.asked.chunks(QUERIES).zip(limits.chunks(QUERIES)).enumerate() {
-        // Where there are fewer queries the last one stands in for those that are missing, and meets the zeros of their places.
-        let asking = std::array::from_fn(|q| {
-            let q = q.min(asked.len() - 1);
-            Asking::of(&asked[q], limits[q], most)
-        });
-        let packed = &packed.lines[number * QUERIES * lines..];
-        let passed = tile::<B>(bytes, packed, (steps, lines), &rows, &asking, &mut sums);
-        for (q, (&passed, sums)) in passed.iter().zip(&sums).take(asked.len()).enumerate() {
-            if passed != 0 {
-                passing(number * QUERIES + q, passed, sums);
+    for (many, limits) in limits.chunks(PLACES).enumerate() {
+        let wanted = floors.wanted(&packed.asked, many * PLACES, limits, most);
+        for (first, limits) in (0..).step_by(QUERIES).zip(limits.chunks(QUERIES)) {
+            let number = many * PLACES + first;
+            let total = products::<B>(bytes, &packed.lines[number * lines..], (steps, lines), &wanted, first);
+            let mut near = floors.near(&total, &wanted, first) & ((1 << limits.len()) - 1);
+            if near == 0 {
+                continue;
+            }
+            // Unrolled, so that sums stay in registers but for those that are needed.
+            for q in 0..QUERIES {
+                if near >> q & 1 != 0 {
+                    for b in 0..B {
+                        store(total[q][b], &mut sums[q][b]);
+                    }
+                }
+            }
+            while near != 0 {
+                let q = near.trailing_zeros() as usize;
+                near &= near - 1;
+                let asking = Asking::of(&packed.asked, number + q, limits[q], most);
+                let within = |(rows, sums): (&RowsOfBlock, &[i32; BLOCK])| rows.within(&asking, load(sums));
+                let each = rows.iter().zip(&sums[q]).map(within);
+                let passed = each.rev().fold(0, |rows, within| rows << BLOCK | u64::from(within));
+                if passed != 0 {
+                    passing(number + q, passed, &sums[q]);
+                }
             }
         }
     }
 }
 
-/// Which rows of `B` blocks pass for each of six queries, whose sums stay in registers unless one of theirs does. There are
-/// `steps` of `bytes` a block, and `lines` of `packed` a query, which hold at least as many steps.
+/// The inner products of codes of six queries, from the place `first` on, and the rows of `B` blocks. There are `steps` of `bytes` a
+/// block, and `lines` of `packed` a query, which hold at least as many steps.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile<const B: usize>(
+fn products<const B: usize>(
     bytes: &[Line],
     packed: &[Line],
     (steps, lines): (usize, usize),
-    rows: &[RowsOfBlock; B],
-    asking: &[Asking; QUERIES],
-    sums: &mut [BlockSums; QUERIES],
-) -> [u64; QUERIES] {
+    wanted: &Wanted,
+    first: usize,
+) -> [[__m512i; B]; QUERIES] {
     assert!(bytes.len() >= B * steps && packed.len() >= QUERIES * lines, "codes of all blocks and queries");
     assert!(lines * BLOCK >= steps, "codes of a whole query");
     let values: [*const i32; QUERIES] = std::array::from_fn(|q| packed[q * lines..].as_ptr().cast());
-    let mut total: [[__m512i; B]; QUERIES] = std::array::from_fn(|q| [_mm512_set1_epi32(asking[q].start); B]);
+    let mut total: [[__m512i; B]; QUERIES] =
+        std::array::from_fn(|q| [_mm512_set1_epi32(wanted.starts[first + q]); B]);
     for step in 0..steps {
         let mut codes = [_mm512_setzero_si512(); B];
         for (b, codes) in codes.iter_mut().enumerate() {
@@ -178,29 +196,15 @@ fn tile<const B: usize>(
             }
         }
     }
-    // One loop after the other, and nothing is called: each is unrolled, so that sums stay in registers.
-    let mut within = [[0u16; B]; QUERIES];
-    for q in 0..QUERIES {
-        for b in 0..B {
-            within[q][b] = rows[b].within(&asking[q], total[q][b]);
-        }
-    }
-    for q in 0..QUERIES {
-        if within[q] != [0; B] {
-            for b in 0..B {
-                store(total[q][b], &mut sums[q][b]);
-            }
-        }
-    }
-    within.map(|within| within.iter().rev().fold(0, |rows, &within| rows << BLOCK | u64::from(within)))
+    total
 }
 
 /// What is known about the rows of a block.
 #[derive(Clone, Copy)]
 pub(super) struct RowsOfBlock {
-    scale: __m512,
+    pub(super) scale: __m512,
     /// What half of the squared norm takes from closeness at least.
-    half: __m512,
+    pub(super) half: __m512,
 }
 
 /// What a query brings to each block.
@@ -241,17 +245,13 @@ pub(super) fn rows_of<const B: usize>(met: &Meeting<'_>) -> ([RowsOfBlock; B], [
 impl Asking {
     /// What a query wants of rows, whose residuals and lengths are these at most.
     #[inline]
-    pub(super) fn of(query: &Asked, limit: f32, most: [f32; 2]) -> Self {
+    pub(super) fn of(asked: &Asked, number: usize, limit: f32, most: [f32; 2]) -> Self {
         // Whole codes leave out so little that one error, the largest of the blocks, does for all rows. What is no number, or
         // infinite where that error is, is never below the threshold.
-        let error = query.by_residual.mul_add(most[0], query.by_norm * most[1]);
-        Self {
-            // Products of codes are wanted, not of bytes: less what the zeros of codes make.
-            start: -i32::from(ZERO) * query.total,
-            // For sums that are twice as large, as everywhere else.
-            unit: 2.0 * query.scale,
-            threshold: -(limit + error),
-        }
+        let error = asked.by_residual[number].mul_add(most[0], asked.by_norm[number] * most[1]);
+        // Products of codes are wanted, not of bytes: less what the zeros of codes make.
+        let start = -i32::from(ZERO) * asked.total[number];
+        Self { start, unit: asked.unit[number], threshold: -(limit + error) }
     }
 
     /// The inner product of codes, from that of codes and bytes.
@@ -272,6 +272,14 @@ impl RowsOfBlock {
         let closeness = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total), factor, self.half);
         _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(closeness, _mm512_set1_ps(asking.threshold))
     }
+}
+
+/// Inner products of codes, of sums that are twice as large.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn load(sums: &[i32; BLOCK]) -> __m512i {
+    // SAFETY: 16 sums of 4 bytes are 64 bytes.
+    _mm512_srai_epi32::<1>(unsafe { _mm512_loadu_si512(sums.as_ptr().cast()) })
 }
 
 /// Inner products of codes as sums, which are twice as large.
