@@ -87,18 +87,18 @@ impl<'a> Sieve<'a> {
     fn see_together(&self, whole: &WholeKernels, picks: &[Pick], coding: &mut Coding, who: &[u32]) {
         let Coding { queries, candidates, bytes, packed, .. } = coding;
         let asking: Vec<&CodedQuery> = who.iter().map(|&number| &queries[number as usize]).collect();
-        let mut limits = vec![0.0f32; who.len()];
+        let limit_of = |candidates: &[Candidates], number: usize| candidates[who[number] as usize].limit();
+        let mut limits: Vec<f32> = (0..who.len()).map(|number| limit_of(candidates, number)).collect();
+        let mut lower = Vec::new();
         packed.pack(&asking);
         for (at, group) in picks.chunks(BLOCKS).enumerate() {
             let (picked, count) = blocks_of::<BLOCKS>(group);
             let (next, coming) = blocks_of::<BLOCKS>(picks.get((at + 1) * BLOCKS..).unwrap_or_default());
             let (picked, live) = (&picked[..count], live_of(group));
-            for (limit, &number) in limits.iter_mut().zip(who) {
-                *limit = candidates[number as usize].limit();
-            }
             (whole.assemble)(&self.blocks, picked, &next[..coming], bytes);
             let mut offer = |number: usize, passed: u64, sums: &BlockSums| {
                 let (query, found) = (asking[number], &mut candidates[who[number] as usize]);
+                lower.push(number);
                 for (at, row) in bits_of(passed & live) {
                     let place = picked[at] * BLOCK as u32 + row as u32;
                     let (key, error) = self.blocks.estimate(query, place, sums[at][row]);
@@ -108,6 +108,9 @@ impl<'a> Sieve<'a> {
             let blocks = &self.blocks;
             let met = Meeting { bytes, packed, blocks, picked, limits: &limits };
             (whole.screen)(&met, &mut offer);
+            for number in lower.drain(..) {
+                limits[number] = limit_of(candidates, number);
+            }
         }
     }
 
