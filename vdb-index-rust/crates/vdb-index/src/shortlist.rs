@@ -95,7 +95,9 @@ mod tests {
     #[test]
     fn keeps_the_smallest_whatever_the_order() {
         let mut rng = Rng::new(4, 0);
-        for (rows, wanted) in [(0, 1), (1, 1), (5, 9), (1000, 1), (1000, 40), (5000, 700)] {
+        // Under Miri without the long ones.
+        let sizes = [(0, 1), (1, 1), (5, 9), (300, 20), (1000, 1), (1000, 40), (5000, 700)];
+        for &(rows, wanted) in &sizes[..if cfg!(miri) { 4 } else { sizes.len() }] {
             let mut offered: Vec<(f32, u32)> =
                 (0..rows).map(|slot| (rng.below(300) as f32 - 150.0, slot)).collect();
             let mut expected = offered.clone();
