@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from engine_kit import fill
 
 from vdb_core.engine.costs import Costs, Stopwatch
+from vdb_core.engine.search import Request
 from vdb_core.errors import ValidationFailed
 from vdb_core.services import WouldBlock
 
@@ -131,3 +133,47 @@ def test_parameters_that_only_equal_known_ones_are_looked_at_anew(opener: Callab
         ):
             with pytest.raises(ValidationFailed, match="params"):
                 services.queries.search("lib", {**query, "params": wrong})
+
+
+def test_a_batch_leaves_a_core_to_queries_that_cannot_wait(
+    opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = opener()
+    fill(services)
+    threads: list[int] = []
+
+    def noting(**named: Any) -> Request:
+        threads.append(named["threads"])
+        return Request(**named)
+
+    monkeypatch.setattr("vdb_core.services.queries.Request", noting)
+    queries, query = services.queries, {"embedding": [1.0, 1.0]}
+    matrix = np.ones((3, 2), dtype=np.float32)
+
+    def of_batches() -> list[int]:
+        threads.clear()
+        queries.search_matrix("lib", matrix)
+        queries.search_batch("lib", [query, query])
+        return threads[:]
+
+    monkeypatch.setattr(queries._engine, "search_threads", 4)
+    assert of_batches() == [4, 4]
+    queries.search("lib", query)
+    assert of_batches() == [4, 4], "who waits needs no core of its own"
+    queries.search("lib", query, wait=False)
+    assert of_batches() == [3, 3]
+    monkeypatch.setattr(queries._engine, "search_threads", 1)
+    assert of_batches() == [1, 1]
+    monkeypatch.setattr(queries._engine, "search_threads", 4)
+    queries._hurried_at -= 1
+    assert of_batches() == [4, 4], "a while later"
+
+
+def test_threads_that_were_asked_for_are_all_used(
+    opener: Callable[..., Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = opener(search_threads=3)
+    fill(services)
+    services.queries.search("lib", {"embedding": [1.0, 1.0]}, wait=False)
+    assert services.queries.is_hurried()
+    assert services.queries._batch_threads() == 3

@@ -36,6 +36,7 @@ from vdb_server.system.tracing import is_traced, telemetry_config
 from vdb_server.transfer.routes import router as transfer_router
 from vdb_server.wire.redact import PathHider
 from vdb_server.wire.replies import problem_response
+from vdb_server.wire.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -173,6 +174,7 @@ def _lifespan(
                 "hide": hide,
                 "traced": traced,
                 "embedding": threads,
+                "turns": Turns(ours=not trusted),
             }
         finally:
             threads.shutdown(wait=False, cancel_futures=True)

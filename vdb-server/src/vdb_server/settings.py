@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     """Threads that build indexes; all cores but one when not set."""
 
     search_threads: Positive | None = None
-    """Threads of one search over many queries; all cores when not set."""
+    """Threads of one search over many queries; when not set all cores, but one while single queries come."""
 
     max_body_bytes: Positive = 64 << 20
     """Largest request body."""

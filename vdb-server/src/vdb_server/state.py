@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vdb_core.services import Services
     from vdb_server.settings import Settings
     from vdb_server.system.metrics import Metrics
+    from vdb_server.wire.turns import Turns
 
 __all__ = [
     "AppState",
@@ -22,6 +23,7 @@ __all__ = [
     "metrics_of",
     "services_of",
     "settings_of",
+    "turns_of",
 ]
 
 
@@ -35,6 +37,7 @@ class AppState(TypedDict):
     traced: bool
     embedding: ThreadPoolExecutor
     """Threads of requests with texts to embed: they may be busy for long, and all others go on beside them."""
+    turns: Turns
 
 
 def services_of(request: Request) -> Services:
@@ -65,3 +68,8 @@ def is_traced(request: Request) -> bool:
 def embedding_threads_of(request: Request) -> ThreadPoolExecutor:
     """The threads that embed texts for the application that got the request."""
     return cast("AppState", request.scope["state"])["embedding"]
+
+
+def turns_of(request: Request) -> Turns:
+    """What shortens the turns of threads in the application that got the request."""
+    return cast("AppState", request.scope["state"])["turns"]

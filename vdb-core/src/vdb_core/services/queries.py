@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final, cast, final
 
@@ -43,6 +44,8 @@ _SHOWN_NUMBER_S: Final = 0.1e-6
 _FILTERED_ROW_S: Final = 20e-9
 """What a filter takes a row, where none was tried yet."""
 _BATCH_ROWS: Final = 1_024
+_LATELY_S: Final = 0.25
+"""So long after a query that could not wait further ones are expected."""
 _NO_VECTOR: Final = np.empty((0, 0), dtype=np.float32)
 
 
@@ -54,6 +57,7 @@ class QueryService:
         self._engine = engine
         self._options = OptionsReader(engine.settings.limits)
         self._frames: Frames[QueryOptions] = Frames()
+        self._hurried_at = -math.inf
 
     def search(self, library_id: str, query: Mapping[str, object], *, wait: bool = True) -> SearchAnswer:
         """Answer one query.
@@ -132,9 +136,7 @@ class QueryService:
         for members in groups.values():
             matrix = np.concatenate([parsed[at][0] for at in members])
             _, options, warnings = parsed[members[0]]
-            found = self._answer(
-                entry, matrix, options, warnings, wait=True, threads=self._engine.search_threads
-            )
+            found = self._answer(entry, matrix, options, warnings, wait=True, threads=self._batch_threads())
             answers.update(zip(members, found, strict=True))
         return [answers[at] for at in range(len(parsed))]
 
@@ -183,7 +185,17 @@ class QueryService:
             )
         )
         vectors = stored_form(np.ascontiguousarray(matrix, dtype=np.float32), info["metric"])[0]
-        return self._answer(entry, vectors, options, [], wait=True, threads=self._engine.search_threads)
+        return self._answer(entry, vectors, options, [], wait=True, threads=self._batch_threads())
+
+    def is_hurried(self) -> bool:
+        """Whether a query that could not wait was answered a moment ago, so that further ones are to be expected."""
+        return time.perf_counter() - self._hurried_at < _LATELY_S
+
+    def _batch_threads(self) -> int:
+        """Threads of a batch: as many as were set, else one for each core, but for the core that a hurried query needs."""
+        engine = self._engine
+        spare = engine.settings.search_threads is None and self.is_hurried()
+        return max(1, engine.search_threads - spare)
 
     def _entry(self, library_id: str, *, wait: bool) -> Entry:
         repository = self._engine.repository
@@ -270,6 +282,8 @@ class QueryService:
         for begin in range(0, len(vectors), _BATCH_ROWS):
             part = vectors[begin : begin + _BATCH_ROWS]
             started = time.perf_counter()
+            if not wait:
+                self._hurried_at = started
             if not entry.lock.acquire_read(blocking=wait):
                 raise WouldBlock("The library is being written to.")
             try:

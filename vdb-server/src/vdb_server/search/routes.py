@@ -17,7 +17,7 @@ from vdb_core.services import WouldBlock
 from vdb_server.errors import HttpProblem, bad_parameter
 from vdb_server.middleware.headers import header
 from vdb_server.search.schemas import BatchAnswer, BatchQuery, SearchAnswerView, SearchQuery
-from vdb_server.state import is_traced, metrics_of, services_of, settings_of
+from vdb_server.state import is_traced, metrics_of, services_of, settings_of, turns_of
 from vdb_server.system.tracing import describe
 from vdb_server.wire.calls import embedding, in_thread
 from vdb_server.wire.describe import BINARY, body, json_content, problems
@@ -221,8 +221,9 @@ async def search_batch(request: Request, library_id: LibraryId) -> Response:
         max_depth=settings_of(request).max_json_depth,
         seen=metrics_of(request).searched_batch,
     )
-    try:
-        content = await in_thread(answers, embed=False)
-    except WouldBlock:
-        content = await embedding(request, answers)
+    with turns_of(request).short(wanted=services_of(request).queries.is_hurried()):
+        try:
+            content = await in_thread(answers, embed=False)
+        except WouldBlock:
+            content = await embedding(request, answers)
     return JsonReply(content)
