@@ -310,23 +310,26 @@ def _time(call) -> float:
     return time.perf_counter() - began
 
 
+@pytest.mark.parametrize("count", [512, 4096, 5000])
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
-def test_codes_stay_within_the_estimate_and_are_made_again(metric: str, tmp_path: Path) -> None:
-    vectors = rows(5000, 128)
+def test_codes_stay_within_the_estimate_and_are_made_again(metric: str, count: int, tmp_path: Path) -> None:
+    vectors = rows(count, 128)
     if metric == "cosine":
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     brute = next(each for each in plugin.vdb_register_index_types() if each.name == "brute")
     made = build("brute", vectors, metric, codes=True)
+    batch = made.search(vectors[:8], 3)
     stats = made.stats()
-    assert stats.bytes["codes"] == 5008 * 128
+    assert stats.bytes["codes"] == -(-count // 16) * 16 * 128
     assert brute.estimate_memory is not None
     assert (
         sum(stats.bytes.values())
-        <= brute.estimate_memory(5000, 128, BruteParams(codes=True))
+        <= brute.estimate_memory(count, 128, BruteParams(codes=True))
         < 0.3 * vectors.nbytes
     )
     made.save(tmp_path)
     opened = brute.load(tmp_path, vectors, metric=metric, params=BruteParams(codes=True))
+    assert np.array_equal(opened.search(vectors[:8], 3)[0], batch[0])
     assert opened.stats().bytes == stats.bytes
     queries = vectors[:40] + np.float32(0.01)
     for some in (queries, queries[:1]):

@@ -58,7 +58,7 @@ class BruteParams(_Model):
             title="Codes",
             description=(
                 "Keep the rows as int8 codes as well: several times quicker and as exact, for a quarter more memory. "
-                "False does without that memory. Up to 4,096 rows and below 96 dimensions there are none."
+                "False does without that memory. Below 512 rows and 96 dimensions there are none."
             ),
         ),
     ] = True

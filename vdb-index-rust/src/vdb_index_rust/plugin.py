@@ -31,9 +31,10 @@ _SLOT: Final = 4
 _OFFSET: Final = 8
 _NORM: Final = 4
 _TERM: Final = 4
-# From these numbers on ``brute`` keeps codes where they are wanted, up to the last; see `Coded::pays` of the crate.
+# From these numbers on codes are kept where they are wanted, up to the last; see `basis::pays` and `Brute::build` of the crate.
 _CODED_ROWS: Final = 4097
 _CODED_DIMENSIONS: Final = range(80, 32_769)
+_BRUTE_CODED_ROWS: Final = 512
 _BRUTE_CODED_DIMENSIONS: Final = range(96, 32_769)
 _BLOCK_BOUNDS: Final = 260
 """Bytes beside the codes of 16 rows."""
@@ -51,7 +52,7 @@ def vdb_register_index_types() -> Iterable[IndexType]:
             load=_load_brute,
             capabilities=Capabilities(exact=True, native_filter=True, deterministic=True, releases_gil=True),
             complexity=Complexity(
-                build="O(n d): one pass over the rows for their norms or codes, none up to 4,096 rows",
+                build="O(n d): one pass over the rows for their norms or codes",
                 query="O(m d) for the m <= n rows that the filter allows, half a byte a dimension with codes, and O(n / 64) for the filter",
                 space="4 n bytes, nothing under l2; with codes n (d + 16.25) bytes",
             ),
@@ -188,9 +189,11 @@ def _accelerator() -> Accelerator:
 
 def _estimate_brute(rows: int, dimension: int, params: BaseModel) -> int:
     wanted = isinstance(params, BruteParams) and params.codes
-    if not wanted or rows < _CODED_ROWS or dimension not in _BRUTE_CODED_DIMENSIONS:
+    if not wanted or rows < _BRUTE_CODED_ROWS or dimension not in _BRUTE_CODED_DIMENSIONS:
         return rows * _NORM
-    return _codes(rows, dimension) + dimension * _FLOAT
+    # Batches over a few thousand rows need norms as well.
+    norms = rows * _NORM if rows < _CODED_ROWS else 0
+    return _codes(rows, dimension) + dimension * _FLOAT + norms
 
 
 def _codes(rows: int, dimension: int) -> int:

@@ -1,7 +1,7 @@
 //! Exact search over every row.
 //!
 //! Build O(n d) for the codes (nothing for few rows), query O(n d) over bytes, space n (d + 16.25) bytes for codes and what
-//! bounds their error; 4 n bytes for norms where short rows are scanned in float32.
+//! bounds their error; 4 n bytes for norms where rows are scanned in float32: short ones, and a few thousand by a batch.
 
 use crate::basis::{self, Basis};
 use crate::bitmap::Bitmap;
@@ -19,8 +19,11 @@ use crate::watch::{Observer, Watch};
 
 /// For shorter rows codes and the numbers beside them take more than 0.3 of the rows' memory.
 const MIN_DIM: usize = 96;
-/// Fewer rows than this get their norms with the first search.
-const EAGER_ROWS: usize = 4097;
+/// Over fewer rows codes save a query next to nothing.
+const MIN_ROWS: usize = 512;
+/// Fewer rows than this get their norms with the first search that needs them, and meet panels of queries in float32: limits fall too late
+/// there for codes to exclude much.
+const MANY_ROWS: usize = 4097;
 /// Rows that all queries see before the next ones are read; a multiple of 64. 128 rows of 384 values fill 200 KB.
 const TILE: usize = 128;
 /// From so many queries on, a panel of mostly empty lanes beats one query after the other.
@@ -32,8 +35,8 @@ const PLACES: usize = 1 << 20;
 
 /// The exact index: same ids as float64 arithmetic on the float32 rows, ties to the smaller slot.
 ///
-/// The first pass reads int8 codes with a bound on their error, or the float32 rows where these are few or short, and where
-/// codes tell too little about a query. Both offer to candidates that are decided in float64.
+/// The first pass reads int8 codes with a bound on their error, or the float32 rows where these are few or short, where a batch
+/// meets a few thousand, and where codes tell too little about a query. Both offer to candidates that are decided in float64.
 #[derive(Debug)]
 pub struct Brute {
     kernels: &'static Kernels,
@@ -42,6 +45,8 @@ pub struct Brute {
     dim: usize,
     norms: Norms,
     codes: Option<Coded>,
+    /// Codes are for few queries, and panels go to the rows.
+    for_few: bool,
 }
 
 impl Brute {
@@ -59,13 +64,14 @@ impl Brute {
         threads: usize,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        if codes && basis::pays(rows.rows(), rows.dim()) && rows.dim() >= MIN_DIM {
-            return Self::build_coded(rows, metric, threads, observer);
+        if codes && rows.rows() >= MIN_ROWS && rows.dim() >= MIN_DIM && basis::fits(rows.dim()) {
+            let coded = Self::build_coded(rows, metric, threads, observer)?;
+            return Ok(Self { for_few: rows.rows() < MANY_ROWS, ..coded });
         }
         let watch = Watch::new(observer);
         watch.tick("norms", 0, rows.rows())?;
         let index = Self::open(rows, metric);
-        if rows.rows() >= EAGER_ROWS {
+        if rows.rows() >= MANY_ROWS {
             index.norms.prepare(index.kernels, metric, rows, threads, &watch)?;
         }
         Ok(index)
@@ -102,6 +108,7 @@ impl Brute {
             dim: rows.dim(),
             norms: Norms::default(),
             codes: None,
+            for_few: false,
         }
     }
 
@@ -177,7 +184,10 @@ impl Brute {
         allowed: Option<Bitmap<'_>>,
         threads: usize,
     ) -> Vec<Option<Candidates>> {
-        let Some(codes) = &self.codes else { return numbers.iter().map(|_| None).collect() };
+        let panels = self.for_few && numbers.len() >= PANEL_FROM;
+        let Some(codes) = self.codes.as_ref().filter(|_| !panels) else {
+            return numbers.iter().map(|_| None).collect();
+        };
         let threads = if self.rows * self.dim < 4 * SMALL && numbers.len() == 1 { 1 } else { threads.max(1) };
         let groups = if numbers.len() >= 4 * threads { threads } else { 1 };
         let ranges = self.ranges(threads.div_ceil(groups));

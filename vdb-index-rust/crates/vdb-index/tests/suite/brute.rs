@@ -258,8 +258,33 @@ fn what_is_kept_beside_the_rows_is_less_than_a_third() {
         let index = Brute::build(fixture.rows(), metric, true, 1, &Unobserved).unwrap();
         let bytes: usize = index.bytes().iter().map(|part| part.1).sum();
         assert!(bytes * 10 < 5000 * dim * 4 * 3, "{bytes}");
-        let few = Matrix::new(&fixture.rows[..4096 * dim], 4096, dim).unwrap();
-        let index = Brute::build(few, metric, true, 1, &Unobserved).unwrap();
-        assert!(index.bytes().iter().all(|part| part.1 == 0), "fresh rows are indexed again and again");
+        for (rows, codes) in [(4096, false), (511, true), (512, true)] {
+            let few = Matrix::new(&fixture.rows[..rows * dim], rows, dim).unwrap();
+            let index = Brute::build(few, metric, codes, 1, &Unobserved).unwrap();
+            let made = index.bytes().iter().any(|part| part.1 > 0);
+            assert_eq!(made, codes && rows >= 512 && dim >= 96, "fresh rows are indexed again and again");
+        }
+    }
+}
+
+/// Codes serve up to four queries over a few thousand rows; more of them meet the rows in float32, which needs norms.
+#[test]
+fn one_query_and_a_batch_over_a_few_thousand_rows() {
+    for (count, dim) in [(512, 96), (600, 130), (4096, 96)] {
+        let fixture = Fixture::random(5, count, dim, 6);
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            check(&fixture, 10, metric, None, 2);
+            check(&fixture, 10, metric, Some(&fixture.filter(3)), 1);
+        }
+        let rows = fixture.rows();
+        let index = Brute::build(rows, Metric::Dot, true, 1, &Unobserved).unwrap();
+        let all = twin(&fixture, 7, Metric::Dot, None);
+        let norms = || index.bytes().into_iter().find(|part| part.0 == "norms").unwrap().1;
+        for (some, read) in [(1, 0), (4, 0), (5, 4 * count)] {
+            let queries = Matrix::new(&fixture.queries[..some * dim], some, dim).unwrap();
+            let found = index.search(rows, queries, 7, None, 1).unwrap();
+            assert_eq!(found.slots[..], all.slots[..some * 7]);
+            assert_eq!(norms(), read, "{some} queries");
+        }
     }
 }
