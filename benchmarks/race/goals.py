@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,13 @@ class Verdict:
     measured: str
     met: bool | None
     """``None``: the measurement cannot tell."""
+    about: str
+    """The same in every run, whatever peer and setting were best in it, as is ``wanted``."""
+    wanted: str
+    short: str
+    """What was measured, in a word."""
+    margin: float
+    """How many times as good as the goal it is."""
 
 
 def verdicts(workload: Mapping[str, Any]) -> list[Verdict]:
@@ -65,6 +73,10 @@ def _family(family: Mapping[str, Any], workload: Mapping[str, Any]) -> Iterator[
             goal=f">= {goal:g}x",
             measured=f"{value:.2f}x",
             met=value >= goal,
+            about=f"{name} {told}, {mode}",
+            wanted=f">= {goal:g}x",
+            short=f"{value:.2f}x",
+            margin=value / goal,
         )
         if name != "brute" and mode == "single":
             yield from _build(name, target, matches)
@@ -79,6 +91,10 @@ def _family(family: Mapping[str, Any], workload: Mapping[str, Any]) -> Iterator[
                 goal=f"<= {_MEMORY[name]:g}x",
                 measured=f"{share:.3f}x",
                 met=share <= _MEMORY[name],
+                about=f"{name}: memory beside the rows",
+                wanted=f"<= {_MEMORY[name]:g}x",
+                short=f"{share:.3f}x",
+                margin=_within(_MEMORY[name], share),
             )
         if name == "brute" and entry["sizes"]["parts"].get("codes"):
             rate = rows_bytes / statistics.median(entry["build_s"]) / 1e9
@@ -87,6 +103,10 @@ def _family(family: Mapping[str, Any], workload: Mapping[str, Any]) -> Iterator[
                 goal=f">= {_CODES_GB_S:g} GB/s",
                 measured=f"{rate:.2f} GB/s",
                 met=rate >= _CODES_GB_S,
+                about="brute: codes made of rows",
+                wanted=f">= {_CODES_GB_S:g} GB/s",
+                short=f"{rate:.2f} GB/s",
+                margin=rate / _CODES_GB_S,
             )
 
 
@@ -103,12 +123,22 @@ def _build(name: str, target: float, matches: Sequence[Mapping[str, Any]]) -> It
             goal=f"<= {_BUILD:g}x",
             measured=f"{rival['build_ratio']:.2f}x",
             met=rival["build_ratio"] <= _BUILD,
+            about=f"{name}, build",
+            wanted=f"<= {_BUILD:g}x",
+            short=f"{rival['build_ratio']:.2f}x",
+            margin=_within(_BUILD, rival["build_ratio"]),
         )
+
+
+def _within(most: float, value: float) -> float:
+    """The margin of what is to be small; an index that keeps nothing is infinitely good."""
+    return most / value if value else math.inf
 
 
 def _filtered(line: Mapping[str, Any]) -> Verdict:
     # A share of the queries' neighbours: the tolerance of equal recalls holds here too.
     holds = line["all_found"] and line["recall"] >= line["unfiltered_recall"] - 0.002
+    cost = max(line["single_cost"], line["batch_cost"])
     return Verdict(
         line=f"{line['index']}, {line['share']:.0%} of rows allowed ({line['kind']})",
         goal=f"<= {_FILTER_COST:g}x, all found, recall >= {line['unfiltered_recall']:.3f}",
@@ -116,7 +146,11 @@ def _filtered(line: Mapping[str, Any]) -> Verdict:
             f"{line['single_cost']:.2f}x single, {line['batch_cost']:.2f}x batch, "
             f"{'all found' if line['all_found'] else 'HITS MISSING'}, recall {line['recall']:.3f}"
         ),
-        met=holds and max(line["single_cost"], line["batch_cost"]) <= _FILTER_COST,
+        met=holds and cost <= _FILTER_COST,
+        about=f"{line['index'].split()[0]}, filtered",
+        wanted=f"<= {_FILTER_COST:g}x",
+        short=f"{cost:.2f}x" if holds else f"{cost:.2f}x, recall {line['recall']:.3f}",
+        margin=_within(_FILTER_COST, cost),
     )
 
 
@@ -130,9 +164,14 @@ def _scaling(line: Mapping[str, Any]) -> Iterator[Verdict]:
     busy = gain["arithmetic"] < _TWO_CORES
     for task in ("batch", "build"):
         met = True if gain[task] >= _SCALING * high else False if gain[task] < _SCALING * low else None
+        met = None if busy else met
         yield Verdict(
             line=f"{line['index']}, {task} on two threads",
             goal=f">= {_SCALING:g} of arithmetic {gain['arithmetic']:.2f}x or memory {gain['memory']:.2f}x",
             measured=f"{gain[task]:.2f}x{', but the machine had no second core free' if busy else ''}",
-            met=None if busy else met,
+            met=met,
+            about=f"{line['index'].split()[0]}, {task} on two threads",
+            wanted=f">= {_SCALING:g} of what bounds it",
+            short=f"{gain[task]:.2f}x",
+            margin=gain[task] / (_SCALING * (high if met else low)),
         )

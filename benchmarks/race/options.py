@@ -96,6 +96,9 @@ class Options:
     redraw: Path | None
     """A ``results.json`` to print and draw again; nothing is measured."""
 
+    beside: tuple[Path, ...]
+    """Results of whose goals to print a table, a column a file; nothing is measured."""
+
 
 def parse(arguments: Sequence[str] | None) -> Options:
     """Read the command line."""
@@ -127,6 +130,13 @@ def parse(arguments: Sequence[str] | None) -> Options:
     add("--out", type=Path, default=Path("bench-results"), help="folder for results.json")
     add("--plots", type=Path, help="folder for plots (default: --out; with --full that of the docs)")
     add("--redraw", type=Path, metavar="RESULTS.json", help="print and draw these again, measure nothing")
+    add(
+        "--beside",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS.json",
+        help="print the goals of these beside each other, measure nothing",
+    )
     given = parser.parse_args(arguments)
     for name in ("k", "threads", "n_queries", "rounds", "build_rounds"):
         value: int | None = getattr(given, name)
@@ -157,4 +167,5 @@ def parse(arguments: Sequence[str] | None) -> Options:
         out=given.out,
         plots=given.plots or (DOCS if given.full else given.out),
         redraw=given.redraw,
+        beside=tuple(given.beside or ()),
     )

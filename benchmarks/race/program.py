@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from race import plots, table
+from race import beside, plots, table
 from race.contest import Contest
 from race.data import generate, load
 from race.filtered import draw_filters, measure_filters
@@ -30,8 +30,11 @@ __all__ = ["run"]
 
 def run(options: Options) -> int:
     """Measure and show, or only show."""
+    if options.beside:
+        print(beside.render({file.stem: _results(file) for file in options.beside}))
+        return 0
     if options.redraw is not None:
-        results: dict[str, Any] = json.loads(options.redraw.read_text(encoding="utf-8"))
+        results: dict[str, Any] = _results(options.redraw)
         print(table.render(results))
         _draw(results, options.plots)
         return 0
@@ -63,6 +66,18 @@ def run(options: Options) -> int:
     say(f"wrote {options.out / 'results.json'}")
     _draw(results, options.plots)
     return 0
+
+
+def _results(file: Path) -> dict[str, Any]:
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(results, dict) or "workloads" not in results:
+            raise ValueError("it has no workloads")
+    except (OSError, ValueError) as error:
+        raise SystemExit(
+            f"{file}: expected the results.json of a run, received what cannot be read as one: {error}"
+        ) from error
+    return results
 
 
 def _workloads(options: Options) -> Iterator[Workload]:

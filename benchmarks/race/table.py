@@ -11,7 +11,7 @@ from race.goals import FROM_ROWS, verdicts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["render"]
+__all__ = ["grid", "render"]
 
 
 def render(results: Mapping[str, Any]) -> str:
@@ -65,7 +65,7 @@ def _workload(workload: Mapping[str, Any], threads: int) -> list[str]:
     words = {True: "met", False: "MISSED", None: "open"}
     return [
         *lines,
-        *_grid(
+        *grid(
             ["goal", "wanted", "measured", ""],
             [[each.line, each.goal, each.measured, words[each.met]] for each in verdicts(workload)],
         ),
@@ -93,7 +93,7 @@ def _matches(family: Mapping[str, Any]) -> list[str]:
             ]
         )
     heads = ["recall", "mode", "peer", "its recall", "it takes", "vdb", "its recall", "it takes", "ratio", "build, vdb/peer"]  # fmt: skip
-    return _grid(heads, cells)
+    return grid(heads, cells)
 
 
 def _missed(match: Mapping[str, Any]) -> str:
@@ -118,7 +118,7 @@ def _built(family: Mapping[str, Any], workload: Mapping[str, Any]) -> list[str]:
             ]
         )
     heads = ["index", "build", "index size", "beside the float32 rows", "peak while building", "parts, MiB"]
-    return _grid(heads, cells)
+    return grid(heads, cells)
 
 
 def _filtered(workload: Mapping[str, Any]) -> list[str]:
@@ -141,7 +141,7 @@ def _filtered(workload: Mapping[str, Any]) -> list[str]:
         "recall (without)",
         "min(k, matches) hits",
     ]
-    return _grid(heads, cells)
+    return grid(heads, cells)
 
 
 def _scaling(workload: Mapping[str, Any]) -> list[str]:
@@ -154,7 +154,7 @@ def _scaling(workload: Mapping[str, Any]) -> list[str]:
         for line in workload["scaling"]
     ]
     heads = ["index", "batch", "build", "arithmetic here", "reading memory here", "one thread reads"]
-    return _grid(heads, cells)
+    return grid(heads, cells)
 
 
 def _named(point: Mapping[str, Any]) -> str:
@@ -176,7 +176,7 @@ def _speed(point: Mapping[str, Any] | None, mode: str) -> str:
     return f"{seconds * 1e3:.3f} ms" if mode == "single" else f"{1 / seconds:,.0f} q/s"
 
 
-def _grid(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+def grid(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table whose columns line up."""
     widths = [max(len(row[column]) for row in [heads, *cells]) for column in range(len(heads))]
 

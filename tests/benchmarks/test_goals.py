@@ -66,6 +66,9 @@ def test_memory_and_the_rate_of_codes() -> None:
     assert lines["brute: codes made of rows"] is True
     family["built"][0]["sizes"]["parts"] = {"norms": 400_000}
     assert "brute: codes made of rows" not in told(workload(families=[family]))
+    # A small one keeps nothing beside the rows.
+    family["built"] = [entry(0)]
+    assert told(workload(families=[family]))["ours: memory beside the rows"] is True
 
 
 @pytest.mark.parametrize(
