@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -119,6 +120,16 @@ class Server:
         self.process.send_signal(number)
         _, log = self.process.communicate(timeout=30)
         return self.process.returncode, log
+
+
+def install(site: Path, name: str, source: str, entry: str | None = None) -> None:
+    """Lay a distribution out as pip would, with one plugin."""
+    module = name.replace("-", "_")
+    (site / f"{module}.py").write_text(textwrap.dedent(source))
+    info = site / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[vdb.plugins]\n{entry or name} = {module}\n")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_kit import python, serving, vdb
+from command_kit import install, python, serving, vdb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,16 +75,6 @@ def test_serving_imports_no_more_than_it_needs() -> None:
     done = python("-c", code)
     # Whoever else wants rich still gets it.
     assert done.stdout.splitlines() == ["[True, False, False]", "None"]
-
-
-def install(site: Path, name: str, source: str, entry: str | None = None) -> None:
-    """Lay a distribution out as pip would, with one plugin."""
-    module = name.replace("-", "_")
-    (site / f"{module}.py").write_text(textwrap.dedent(source))
-    info = site / f"{module}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[vdb.plugins]\n{entry or name} = {module}\n")
 
 
 TYPE = """
@@ -254,6 +243,10 @@ BAD_COMMANDS: list[tuple[list[object], dict[str, str], int, str]] = [
     (["serve"], {"VDB_READ_ONLY_API_KEY": "x"}, 2, "VDB_API_KEY"),
     (["serve", "--log-level", "loud"], {}, 2, "--log-level"),
     (["serve"], {"VDB_EMBEDDER": "nobody"}, 2, "VDB_EMBEDDER"),
+    (["serve"], {"VDB_JOURNAL": "nobody"}, 1, "No journal named 'nobody'"),
+    (["serve"], {"VDB_SNAPSHOT_STORE": "nobody"}, 1, "No snapshot store named 'nobody'"),
+    (["serve"], {"VDB_JOURNAL_PARAMS": '{"durability": "os"}'}, 2, "VDB_JOURNAL_PARAMS: durability"),
+    (["serve"], {"VDB_SNAPSHOT_STORE_PARAMS": '{"place": 1}'}, 2, "VDB_SNAPSHOT_STORE_PARAMS: place"),
     (["serve", "--data-dir", "/dev/null"], {}, 1, "/dev/null"),
     (["serve", "--data-dir", "/dev/null/below"], {}, 1, "/dev/null/below"),
     (["serve", "--host", "no-such-host.invalid", "--insecure"], {}, 1, "no-such-host.invalid"),

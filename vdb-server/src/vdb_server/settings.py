@@ -58,6 +58,18 @@ class Settings(BaseSettings):
     checkpoint_on_close_s: float = Field(default=10.0, ge=0)
     """How long stopping may take to write what no snapshot has; the journal has it anyway. 0 = none of it, as embedded."""
 
+    snapshot_store: str = "numpy"
+    """Snapshot store, the built-in one or a plugin's. A data directory keeps the one that it was made with."""
+
+    snapshot_store_params: dict[str, object] = {}
+    """Settings of the snapshot store, as JSON: `{"SETTING": VALUE}`."""
+
+    journal: str = "sqlite"
+    """Journal, the built-in one or a plugin's. A data directory keeps the one that it was made with."""
+
+    journal_params: dict[str, object] = {}
+    """Settings of the journal, as JSON; a level of durability is told by `durability`."""
+
     api_key: SecretStr | None = None
     """May do everything. Without it nobody is asked for a key."""
 
@@ -83,7 +95,7 @@ class Settings(BaseSettings):
     """Origins, as ``https://app.example``, whose pages may call the API from a browser."""
 
     plugins_disabled: Names = frozenset()
-    """Plugins that are not loaded, by name of their entry point."""
+    """Plugins that are not loaded, by name of their entry point or their distribution."""
 
     workers: int = 1
     """Processes that serve one data directory. There can only be one; a larger number is refused."""
@@ -95,7 +107,7 @@ class Settings(BaseSettings):
     """``auto``: readable in a terminal, JSON elsewhere."""
 
     embedder: str | None = None
-    """Embedder of libraries that chose none. Not set: the one that is installed, where it is one."""
+    """Embedder of libraries that chose none. Not set: the installed one, where there is exactly one."""
 
     embedder_params: dict[str, dict[str, object]] = {}
     """Settings of embedders by name, as JSON: `{"NAME": {"SETTING": VALUE}}`."""
@@ -104,7 +116,7 @@ class Settings(BaseSettings):
     """Threads that build indexes; all cores but one when not set."""
 
     search_threads: Positive | None = None
-    """Threads of one search over many queries; when not set all cores, but one while single queries come."""
+    """Threads of one search over many queries; when not set one for each core, less one while single queries arrive."""
 
     max_body_bytes: Positive = 64 << 20
     """Largest request body."""
@@ -116,7 +128,7 @@ class Settings(BaseSettings):
     """Seconds within which the headers of a request arrive."""
 
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds for a body, beside one for each 1,000 bytes of it, and for a client that takes nothing of its answer."""
+    """Seconds that a body may take, and one more for each 1,000 bytes of it; also how long a client may leave its answer unread."""
 
     max_k: Positive = 10_000
     """Most hits a query may ask for."""
@@ -226,6 +238,10 @@ class Settings(BaseSettings):
         return EngineSettings(
             data_dir=None if in_memory else self.data_dir,
             durability=self.durability,
+            snapshot_store=self.snapshot_store,
+            snapshot_store_params=self.snapshot_store_params,
+            journal=self.journal,
+            journal_params=self.journal_params,
             checkpoint_bytes=self.checkpoint_bytes,
             checkpoint_age_s=self.checkpoint_age_s,
             checkpoint_on_close_s=self.checkpoint_on_close_s,

@@ -14,17 +14,15 @@ from vdb_core.engine.committer import Committer
 from vdb_core.engine.embedders import Embedders
 from vdb_core.engine.exact import ExactKernel
 from vdb_core.engine.jobs import JobRegistry
+from vdb_core.engine.opened_storage import open_storage
 from vdb_core.engine.storage import Storage
 from vdb_core.engine.trouble import Trouble
 from vdb_core.errors import OperatorError
-from vdb_core.persistence import lock_directory
 from vdb_core.repository import InMemoryLibraryRepository
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from vdb_core.persistence import DirectoryLock, Journal, SnapshotStore
-    from vdb_core.plugins import JournalType, PluginManager
+    from vdb_core.plugins import PluginManager
     from vdb_core.repository import Entry
     from vdb_core.services.settings import Durability, EngineSettings
 
@@ -46,7 +44,10 @@ class Engine:
         self.kernel = ExactKernel(plugins, threads=1)
         self.embedders = Embedders(plugins, settings.embedder, settings.embedder_params)
         self._directory_lock: DirectoryLock | None = None
-        store, journal = self._open_storage()
+        store: SnapshotStore | None = None
+        journal: Journal | None = None
+        if settings.data_dir is not None:
+            self._directory_lock, store, journal = open_storage(settings, settings.data_dir, plugins)
         self.trouble = Trouble(journal)
         try:
             self.storage = Storage(plugins, store, journal, self.trouble)
@@ -91,28 +92,6 @@ class Engine:
         self._journal = journal
         self._closed = False
 
-    def _open_storage(self) -> tuple[SnapshotStore | None, Journal | None]:
-        settings = self.settings
-        if settings.data_dir is None:
-            return None, None
-        store_type = self.plugins.snapshot_stores.get(settings.snapshot_store)
-        journal_type = self.plugins.journals.get(settings.journal)
-        if store_type is None:
-            known = ", ".join(sorted(self.plugins.snapshot_stores))
-            raise OperatorError(f"No snapshot store named {settings.snapshot_store!r}. Available: {known}")
-        if journal_type is None:
-            known = ", ".join(sorted(self.plugins.journals))
-            raise OperatorError(f"No journal named {settings.journal!r}. Available: {known}")
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._directory_lock = lock_directory(settings.data_dir)
-        try:
-            store = store_type.open(str(settings.data_dir), store_type.params())
-            journal = journal_type.open(str(settings.data_dir), self._journal_params(journal_type))
-        except BaseException:
-            self._directory_lock.release()
-            raise
-        return store, journal
-
     def _let_go(self, store: SnapshotStore | None, journal: Journal | None) -> None:
         """Close what was opened: whoever sees to the reason tries again, in this process too."""
         for opened in (journal, store):
@@ -121,17 +100,6 @@ class Engine:
                     opened.close()
         if self._directory_lock is not None:
             self._directory_lock.release()
-
-    def _journal_params(self, kind: JournalType) -> BaseModel:
-        """Settings of a journal; one that has a parameter ``durability`` is told of the engine's."""
-        level = self.settings.durability
-        if "durability" not in kind.params.model_fields:
-            if level == "os":
-                raise OperatorError(
-                    f"Journal {kind.name!r} knows no durability but its own; expected fsync or none, received os."
-                )
-            return kind.params()
-        return kind.params.model_validate({"durability": "fsync" if level == "none" else level})
 
     @property
     def durability(self) -> Durability:

@@ -19,12 +19,13 @@ from vdb_core.engine.storage import Storage
 from vdb_core.errors import FormatUnsupported, StorageFailed, VdbError
 from vdb_core.maintenance.generations import look_at_library
 from vdb_core.maintenance.log_frames import passed_over
-from vdb_core.maintenance.reading import JOURNAL, ReadJournal, ReadStore, journal_connection
+from vdb_core.maintenance.reading import ReadJournal, ReadStore, journal_connection
 from vdb_core.maintenance.report import CheckReport, LibraryReport
 from vdb_core.persistence.directory_lock import lock_for_reading
 from vdb_core.persistence.durable import told
 from vdb_core.persistence.journal_files import ENTRIES, entry_files
 from vdb_core.persistence.journal_rows import filed_positions
+from vdb_core.persistence.kept_by import JOURNAL, kept_by
 from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 from vdb_core.plugins import PluginManager
 
@@ -70,6 +71,12 @@ def lock_of(data_dir: Path) -> DirectoryLock | None:
     """Lock an existing directory without writing to it."""
     if not data_dir.is_dir():
         raise StorageFailed(f"There is no data directory {data_dir}.")
+    kept = kept_by(data_dir)
+    if kept is not None:
+        raise StorageFailed(
+            f"{data_dir} is kept by the snapshot store {kept['snapshot_store']!r} and the journal {kept['journal']!r}; only what "
+            "the built-in ones keep can be checked and repaired here."
+        )
     return lock_for_reading(data_dir)
 
 

@@ -18,6 +18,7 @@ from vdb_core.errors import StorageFailed
 from vdb_core.persistence.durable import told
 from vdb_core.persistence.journal_files import ENTRIES
 from vdb_core.persistence.journal_rows import check, last_position, read_slice
+from vdb_core.persistence.kept_by import JOURNAL
 from vdb_core.persistence.sqlite_file import check_format, damaged, read_as_current, sqlite_told
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from vdb_core.persistence import JournalEntry, SnapshotParts, StoredSnapshot
     from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 
-__all__ = ["JOURNAL", "ReadJournal", "ReadStore", "journal_connection"]
+__all__ = ["ReadJournal", "ReadStore", "journal_connection"]
 
-JOURNAL: Final = "_journal.sqlite3"
 _MAGIC: Final = b"SQLite format 3\x00"
 
 

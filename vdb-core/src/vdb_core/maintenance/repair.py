@@ -28,12 +28,13 @@ from vdb_core.engine.storage import Storage
 from vdb_core.errors import VdbError
 from vdb_core.maintenance.check import check_locked, lock_of
 from vdb_core.maintenance.generations import MANIFEST, copies_of, read_manifest
-from vdb_core.maintenance.reading import JOURNAL, ReadJournal, ReadStore, journal_connection
+from vdb_core.maintenance.reading import ReadJournal, ReadStore, journal_connection
 from vdb_core.maintenance.salvage import Salvaged, salvage
 from vdb_core.persistence import lock_directory
 from vdb_core.persistence.durable import Disk, told
 from vdb_core.persistence.journal_files import ENTRIES, EntryFiles, entry_files
 from vdb_core.persistence.journal_rows import filed_positions
+from vdb_core.persistence.kept_by import JOURNAL
 from vdb_core.persistence.manifest import Manifest, encode
 from vdb_core.persistence.numpy_snapshots import NumpySnapshotStore
 from vdb_core.plugins import PluginManager

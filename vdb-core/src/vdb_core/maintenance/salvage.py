@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
 from vdb_core.errors import StorageFailed
-from vdb_core.maintenance.reading import JOURNAL
 from vdb_core.persistence.durable import told
 from vdb_core.persistence.journal_rows import COLUMNS, check, read_entry
+from vdb_core.persistence.kept_by import JOURNAL
 from vdb_core.persistence.sqlite_file import read_as_current, write_schema
 
 if TYPE_CHECKING:

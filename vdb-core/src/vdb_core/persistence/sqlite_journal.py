@@ -43,6 +43,7 @@ from vdb_core.persistence.journal_rows import (
     library_state,
     read_slice,
 )
+from vdb_core.persistence.kept_by import JOURNAL
 from vdb_core.persistence.sqlite_file import open_database, pragma, sqlite_told, translate
 from vdb_core.persistence.sqlite_tender import LogTender
 
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteJournal"]
 
-_NAME: Final = "_journal.sqlite3"
 _PART_BYTES: Final = 4 << 20
 _FILE_BYTES: Final = 512 << 10
 _COMMIT_BYTES: Final = 32 << 10
@@ -91,7 +91,7 @@ class SqliteJournal:
             StorageFull: there is no room to create it.
             FormatUnsupported: a newer version wrote it.
         """
-        self._path: Path = data_dir / _NAME
+        self._path: Path = data_dir / JOURNAL
         self._part_bytes: int = part_bytes
         self._file_bytes: int = file_bytes if fsync else sys.maxsize
         self._lock: threading.Lock = threading.Lock()

@@ -59,10 +59,16 @@ class EngineSettings:
     """Where libraries are kept; none keeps them in memory, and they end with the process."""
 
     snapshot_store: str = "numpy"
-    """Name of the snapshot store."""
+    """Name of the snapshot store. A data directory keeps the one that it was made with."""
+
+    snapshot_store_params: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the snapshot store."""
 
     journal: str = "sqlite"
-    """Name of the journal."""
+    """Name of the journal. A data directory keeps the one that it was made with."""
+
+    journal_params: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the journal, but for ``durability``, of which one that has it is told."""
 
     durability: Durability = "fsync"
     """``fsync``: an acknowledged write survives power loss. ``os``: it survives the end of this process, not of the

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from vdb_core.errors import ValidationFailed
     from vdb_server.settings import Settings
 
-__all__ = ["load_settings", "told_of_embedder"]
+__all__ = ["load_settings", "told_of_settings"]
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -34,8 +34,8 @@ def load_settings(**flags: Any) -> Settings:
         raise Failure("; ".join(faults), 2) from error
 
 
-def told_of_embedder(error: ValidationFailed) -> str:
-    """What is wrong with the settings of embedders, by the name of the variable."""
+def told_of_settings(error: ValidationFailed) -> str:
+    """What is wrong with the settings of a plugin, by the name of the variable."""
     fault = error.faults[0]
     setting, *place = fault.pointer.strip("/").split("/", 1)
     return f"VDB_{setting.upper()}: {'/'.join([*place, ''])[:-1]}{': ' if place else ''}{fault.detail}"

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
 from vdb_core.services import return_memory_early
 from vdb_server.app import create_app
-from vdb_server.cli.configuration import told_of_embedder
+from vdb_server.cli.configuration import told_of_settings
 from vdb_server.cli.output import Failure, line, warn
 from vdb_server.cli.patience import Patience, look_at
 from vdb_server.cli.writing import Protocol
@@ -66,7 +66,7 @@ def serve(settings: Settings) -> None:
         except DataDirectoryLocked as error:
             raise Failure(str(error)) from error
         except ValidationFailed as error:
-            raise Failure(told_of_embedder(error), 2) from error
+            raise Failure(told_of_settings(error), 2) from error
         except (OperatorError, OSError) as error:
             raise Failure(f"the data directory {settings.data_dir} cannot be opened: {error}") from error
         for report in services.plugins.reports():

@@ -96,7 +96,7 @@ def open_target(url: str | None, data_dir: Path | None) -> Generator[Target]:
 @contextmanager
 def _open_directory(data_dir: Path) -> Generator[Target]:
     from vdb_core.errors import DataDirectoryLocked, OperatorError, ValidationFailed
-    from vdb_server.cli.configuration import load_settings, told_of_embedder
+    from vdb_server.cli.configuration import load_settings, told_of_settings
     from vdb_server.embedded import open_embedded
 
     if not data_dir.is_dir():
@@ -108,7 +108,7 @@ def _open_directory(data_dir: Path) -> Generator[Target]:
     except DataDirectoryLocked as error:
         raise Failure(f"{error} Where that is a server, give its --url.") from error
     except ValidationFailed as error:
-        raise Failure(told_of_embedder(error), 2) from error
+        raise Failure(told_of_settings(error), 2) from error
     except (OperatorError, OSError) as error:
         raise Failure(f"{data_dir} cannot be opened: {error}") from error
 

@@ -21,7 +21,10 @@ _MEANINGS: Final[dict[int, str]] = {
     413: "The body is larger than the server is set to take (`body_too_large`).",
     415: "The body is of a media type that this route does not take (`unsupported_media_type`).",
     422: "The request is understood and not acceptable (`validation_failed`); `errors` lists every fault.",
-    503: "Try again after `Retry-After` seconds (`write_queue_full`); or there is no model (`embedder_unavailable`).",
+    503: (
+        "Try again after `Retry-After` seconds (`write_queue_full`); there is no model (`embedder_unavailable`); or the "
+        "storage failed, and nothing is written until somebody saw to it (`storage_read_only`)."
+    ),
     507: "The disk is full; reads go on (`storage_full`).",
 }
 
