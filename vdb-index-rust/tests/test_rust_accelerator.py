@@ -98,6 +98,8 @@ def test_many_rows_are_ordered_without_the_interpreter() -> None:
 
 ROWS = np.ones((4, 3), dtype=np.float32)
 SLOTS = np.array([[0, 1]], dtype=np.uint32)
+FIELD = np.array([(0, 0.5), (1, 0.25)], dtype=[("slot", "<u4"), ("distance", "<f2")])
+"""Fields six bytes apart, of which a view would make four."""
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,8 @@ SLOTS = np.array([[0, 1]], dtype=np.uint32)
         ((ROWS[:1], ROWS, SLOTS, np.ones(2, dtype=np.uint64), "l2", 1), ValueError, "allowed: expected 1 words"),
         ((ROWS[:1], ROWS, SLOTS, None, "hamming", 1), Exception, "metric"),
         ((ROWS[:1], ROWS, SLOTS, None, "l2", -1), OverflowError, "negative"),
+        ((ROWS[:1], ROWS, FIELD["slot"][np.newaxis], None, "l2", 1), ValueError, "slots: expected an aligned array"),
+        ((ROWS[:1], ROWS, np.broadcast_to(SLOTS, (2**40, 2)), None, "l2", 1), ValueError, "about as many as the 4 rows"),
     ],
 )  # fmt: skip
 def test_what_it_cannot_take_is_an_error(
@@ -135,6 +139,8 @@ def test_rows_of_other_kinds_deserve_a_closer_look() -> None:
         {1.0: 1},
     ):
         assert _native.query_row(other, 3, "dot") is None
+    fields = np.array([(0, 1.0), (0, 2.0), (0, 3.0)], dtype=[("id", "u1"), ("x", "<f4")])
+    assert _native.query_row(fields["x"], 3, "dot") is None
     strided = np.arange(1, 7, dtype=np.float32)[::2]
     assert bits(_native.query_row(strided, 3, "dot")) == bits(OWN.query_row(strided, 3, "dot"))
     with pytest.raises(TypeError):

@@ -58,7 +58,7 @@ class BruteParams(_Model):
             title="Codes",
             description=(
                 "Keep the rows as int8 codes as well: several times quicker and as exact, for a quarter more memory. "
-                "False does without that memory. Below 512 rows and 96 dimensions there are none."
+                "False does without that memory. None are kept below 512 rows or below 96 dimensions."
             ),
         ),
     ] = True
@@ -124,8 +124,8 @@ class IvfPqParams(_Model):
             title="Codes for re-ranking",
             description=(
                 "Keep the rows as int8 codes as well, by which candidates are re-ranked before the best are compared by "
-                "their full rows: quicker with the same answer, for a quarter more memory. Up to 4,096 rows and below 80 "
-                "dimensions there are none."
+                "their full rows: quicker with the same answer, for a quarter more memory. None are kept up to "
+                "4,096 rows or below 80 dimensions."
             ),
         ),
     ] = True

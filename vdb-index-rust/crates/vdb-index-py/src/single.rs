@@ -2,6 +2,7 @@
 
 use numpy::ndarray::{Ix1, Ix2};
 use numpy::{PyArray, PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyList};
 use vdb_index::{Bitmap, Metric, hits as json, single};
@@ -72,13 +73,22 @@ pub(crate) fn nearest(
     let slots = borrow("slots", array::<u32, Ix2>("slots", "a uint32 array of two dimensions", slots)?)?;
     let words = words(allowed)?;
     let words = words.as_ref().map(|words| values("allowed", words)).transpose()?;
+    if !slots.is_aligned() {
+        return Err(PyValueError::new_err("slots: expected an aligned array; use numpy.ascontiguousarray"));
+    }
+    if slots.len() > rows.rows().saturating_add(MANY) {
+        let (most, found) = (rows.rows(), slots.len());
+        return Err(PyValueError::new_err(format!(
+            "slots: expected about as many as the {most} rows at most, received {found}"
+        )));
+    }
     let slots = slots.as_array();
     let work = || {
         let metric: Metric = metric.parse()?;
         let allowed = words.map(|words| Bitmap::new(words, rows.rows())).transpose()?;
         single::nearest(query, rows, slots.iter().copied(), allowed, metric, want)
     };
-    if slots.len() * rows.dim() < MANY { guarded_here(py, work) } else { guarded(py, work) }
+    if slots.len().saturating_mul(rows.dim()) < MANY { guarded_here(py, work) } else { guarded(py, work) }
 }
 
 /// The hits of an answer as a JSON array; `None` where a record is not written as vdb writes it.
@@ -110,7 +120,8 @@ fn of_list(list: &Bound<'_, PyList>, dimension: usize) -> Option<Vec<f32>> {
 }
 
 fn of_array(row: &Bound<'_, PyArray<f32, Ix1>>, dimension: usize) -> Option<Vec<f32>> {
-    if row.len() != dimension {
+    // An array of fields of a record may have strides that are no multiple of four bytes, which a view would round.
+    if row.len() != dimension || !row.is_aligned() {
         return None;
     }
     Some(row.try_readonly().ok()?.as_array().to_vec())

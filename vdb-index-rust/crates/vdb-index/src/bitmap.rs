@@ -50,6 +50,13 @@ impl<'a> Bitmap<'a> {
         (self.words, self.rows)
     }
 
+    /// The same set by words in another place, as many.
+    #[inline]
+    pub(crate) fn over<'b>(&self, words: &'b [u64]) -> Bitmap<'b> {
+        assert_eq!(words.len(), self.words.len(), "as many words");
+        Bitmap { words, rows: self.rows }
+    }
+
     /// The slots in the set, ascending.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
         (0..self.words.len()).flat_map(|index| {

@@ -142,8 +142,16 @@ impl Coarse {
         directory: &Path,
         metric: Metric,
         count: usize,
-        dim: usize,
+        rows: Matrix<'_>,
     ) -> Result<Self> {
+        if count > rows.rows().max(1) {
+            return Err(store::damaged(
+                directory,
+                CENTROIDS,
+                format!("{count} lists of {} rows", rows.rows()),
+            ));
+        }
+        let dim = rows.dim();
         Self::new(kernels, metric, dim, count, store::array(directory, CENTROIDS, [count, dim])?)
     }
 

@@ -63,15 +63,16 @@ impl Filters {
     ) -> (usize, Filter<'a>) {
         let (words, rows) = allowed.words();
         let known = self.recall(words);
-        let count = known.as_ref().map_or_else(|| allowed.count(), |(count, _)| *count);
-        let left = match known {
-            Some((_, Some(left))) => return (count, Filter::Left(left)),
-            Some((_, None)) => Some(Arc::new(lists.left(kernels, allowed, count * FEW <= rows))),
-            None if count * FEW <= rows => Some(Arc::new(lists.left(kernels, allowed, true))),
-            None if queries >= MANY => Some(Arc::new(lists.left(kernels, allowed, false))),
-            None => None,
-        };
-        self.remember(words, count, left.clone());
+        if let Some((count, Some(left))) = known {
+            return (count, Filter::Left(left));
+        }
+        // What is remembered belongs together, even if somebody writes to the array meanwhile.
+        let copy = words.to_vec();
+        let kept = allowed.over(&copy);
+        let count = kept.count();
+        let left = (known.is_some() || count * FEW <= rows || queries >= MANY)
+            .then(|| Arc::new(lists.left(kernels, kept, count * FEW <= rows)));
+        self.remember(copy, count, left.clone());
         (count, left.map_or(Filter::Bitmap(allowed), Filter::Left))
     }
 
@@ -83,14 +84,14 @@ impl Filters {
         Some((asked[0].count, asked[0].left.clone()))
     }
 
-    fn remember(&self, words: &[u64], count: usize, left: Option<Arc<Left>>) {
+    fn remember(&self, words: Vec<u64>, count: usize, left: Option<Arc<Left>>) {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asked) = asked.iter_mut().find(|asked| asked.words == words) {
             asked.left = left.or(asked.left.take());
             return;
         }
         asked.truncate(REMEMBERED - 1);
-        asked.insert(0, Asked { words: words.to_vec(), count, left });
+        asked.insert(0, Asked { words, count, left });
     }
 
     /// Bytes held at the moment.

@@ -48,7 +48,8 @@ pub fn write<'r>(
     for record in records {
         let (head, tail) = shown(record, text, metadata)?;
         written.push(if written.is_empty() { b'[' } else { b',' });
-        for piece in [head, tail, b",\"score\":", scores.next()?, b",\"distance\":", distances.next()?, b"}"]
+        for piece in
+            [head, tail, b",\"score\":", next(&mut scores)?, b",\"distance\":", next(&mut distances)?, b"}"]
         {
             written.extend_from_slice(piece);
         }
@@ -60,6 +61,10 @@ pub fn write<'r>(
 fn numbers(array: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let inside = array.strip_prefix(b"[")?.strip_suffix(b"]")?;
     Some(inside.split(|&byte| byte == b','))
+}
+
+fn next<'n>(numbers: &mut impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
+    numbers.next().filter(|number| !number.is_empty())
 }
 
 /// Two pieces of a record that together are what is shown of it, without its closing brace.
@@ -164,5 +169,7 @@ mod tests {
             assert_eq!(told(&[RECORD, RECORD], scores, distances, true, true), None);
         }
         assert_eq!(told(&[], "[]", "[]", true, true), None);
+        assert_eq!(told(&[RECORD], "[]", "[]", true, true), None);
+        assert_eq!(told(&[RECORD], "[1]", "[]", true, true), None);
     }
 }

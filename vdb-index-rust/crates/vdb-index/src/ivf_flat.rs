@@ -364,7 +364,7 @@ impl IvfFlat {
         let header = Header::<Parameters>::load(directory, KIND, metric, rows)?;
         let Parameters { n_lists, seed } = header.parameters;
         let kernels = Kernels::best();
-        let coarse = Coarse::load(kernels, directory, metric, n_lists, rows.dim())?;
+        let coarse = Coarse::load(kernels, directory, metric, n_lists, rows)?;
         let lists = Lists::load(directory, n_lists, rows.rows())?;
         let watch = Watch::new(&Unobserved);
         Self::over(kernels, rows, metric, seed, codes, (coarse, lists), pool::cores(), &watch)

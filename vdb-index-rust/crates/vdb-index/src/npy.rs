@@ -99,9 +99,13 @@ fn header<T: Element>(shape: &[usize]) -> Vec<u8> {
 /// Read an array of `DIMENSIONS` dimensions.
 ///
 /// # Errors
-/// [`Error::Damaged`] when the file is missing, is not such an array, or is shorter or longer than its header says;
+/// [`Error::Damaged`] when the file is missing, is not such an array, of another shape than is expected, where one is, or is shorter
+/// or longer than its header says;
 /// [`Error::Io`] when it cannot be read.
-pub fn read<T: Element, const DIMENSIONS: usize>(path: &Path) -> Result<([usize; DIMENSIONS], Vec<T>)> {
+pub fn read<T: Element, const DIMENSIONS: usize>(
+    path: &Path,
+    expected: Option<[usize; DIMENSIONS]>,
+) -> Result<([usize; DIMENSIONS], Vec<T>)> {
     let damaged = |reason: String| Error::Damaged { path: path.to_owned(), reason };
     let io = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => damaged("the file is missing".to_owned()),
@@ -140,14 +144,17 @@ pub fn read<T: Element, const DIMENSIONS: usize>(path: &Path) -> Result<([usize;
     file.read_exact(&mut text).map_err(io)?;
     let text = String::from_utf8_lossy(&text);
     let shape = parse::<DIMENSIONS>(&text, T::DESCR).map_err(damaged)?;
+    if let Some(expected) = expected.filter(|&expected| expected != shape) {
+        return Err(damaged(format!("expected shape {expected:?}, found {shape:?}")));
+    }
     let count = shape.iter().try_fold(1usize, |product, &axis| product.checked_mul(axis));
-    let expected =
+    let bytes_expected =
         count.and_then(|count| count.checked_mul(T::SIZE)).and_then(|b| b.checked_add(prefix + length));
-    let (Some(count), Some(expected)) = (count, expected) else {
+    let (Some(count), Some(bytes_expected)) = (count, bytes_expected) else {
         return Err(damaged(format!("shape {shape:?} is too large")));
     };
-    if size != expected as u64 {
-        return Err(damaged(format!("expected {expected} bytes for shape {shape:?}, found {size}")));
+    if size != bytes_expected as u64 {
+        return Err(damaged(format!("expected {bytes_expected} bytes for shape {shape:?}, found {size}")));
     }
     let mut values = Vec::with_capacity(count);
     let mut bytes = vec![0; BLOCK * T::SIZE];
@@ -206,9 +213,9 @@ mod tests {
         let columns = if cfg!(miri) { 100 } else { 10_000 };
         let values: Vec<f32> = (0..7 * columns as u32).map(|i| i as f32).collect();
         write(&path, &[7, columns], &values).unwrap();
-        assert_eq!(read::<f32, 2>(&path).unwrap(), ([7, columns], values));
+        assert_eq!(read::<f32, 2>(&path, None).unwrap(), ([7, columns], values));
         write::<u64>(&path, &[0], &[]).unwrap();
-        assert_eq!(read::<u64, 1>(&path).unwrap(), ([0], vec![]));
+        assert_eq!(read::<u64, 1>(&path, None).unwrap(), ([0], vec![]));
         assert!(matches!(write(&path, &[3], &[1u8]), Err(Error::Shape { .. })));
     }
 
@@ -216,21 +223,22 @@ mod tests {
     fn says_what_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.npy");
-        assert!(read::<u32, 1>(&path).unwrap_err().to_string().contains("missing"));
+        assert!(read::<u32, 1>(&path, None).unwrap_err().to_string().contains("missing"));
         write(&path, &[3], &[1u32, 2, 3]).unwrap();
-        assert!(read::<f32, 1>(&path).unwrap_err().to_string().contains("type"));
-        assert!(read::<u32, 2>(&path).unwrap_err().to_string().contains("2 dimensions"));
+        assert!(read::<f32, 1>(&path, None).unwrap_err().to_string().contains("type"));
+        assert!(read::<u32, 2>(&path, None).unwrap_err().to_string().contains("2 dimensions"));
+        assert!(read::<u32, 1>(&path, Some([9])).unwrap_err().to_string().contains("expected shape [9]"));
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        assert!(read::<u32, 1>(&path).unwrap_err().to_string().contains("bytes"));
+        assert!(read::<u32, 1>(&path, None).unwrap_err().to_string().contains("bytes"));
         std::fs::write(&path, [whole.as_slice(), &[0]].concat()).unwrap();
-        assert!(read::<u32, 1>(&path).unwrap_err().to_string().contains("bytes"));
+        assert!(read::<u32, 1>(&path, None).unwrap_err().to_string().contains("bytes"));
         let huge = String::from_utf8_lossy(&whole[10..128]).replace("(3,)", "(4611686018427387905,)");
         let mut forged = whole[..10].to_vec();
         forged[8..10].copy_from_slice(&(huge.len() as u16).to_le_bytes());
         forged.extend(huge.as_bytes());
         std::fs::write(&path, &forged).unwrap();
-        assert!(read::<u32, 1>(&path).unwrap_err().to_string().contains("too large"));
+        assert!(read::<u32, 1>(&path, None).unwrap_err().to_string().contains("too large"));
     }
 
     proptest! {
@@ -244,7 +252,7 @@ mod tests {
             bytes[place] = value;
             bytes.truncate(bytes.len().saturating_sub(cut));
             std::fs::write(&path, &bytes).unwrap();
-            if let Ok((shape, values)) = read::<u32, 2>(&path) {
+            if let Ok((shape, values)) = read::<u32, 2>(&path, None) {
                 prop_assert_eq!(shape.iter().product::<usize>(), values.len());
             }
         }

@@ -1,5 +1,7 @@
 //! What a search returns.
 
+use std::cmp::Ordering;
+
 use crate::error::{Error, Result};
 
 /// Padding where fewer than `k` rows could be returned.
@@ -54,18 +56,20 @@ fn filled<T: Copy>(count: usize, value: T) -> Option<Vec<T>> {
     Some(values)
 }
 
-/// Order in float64, NaN last, ties to the smaller slot; write the first places of one query.
+/// The order of hits: by float64, NaN last, ties to the smaller slot.
+pub(crate) fn nearer(a: &(f64, u32), b: &(f64, u32)) -> Ordering {
+    // -0.0 equals 0.0 and NaN of either sign is last: total_cmp alone would separate the former.
+    a.0.partial_cmp(&b.0).unwrap_or_else(|| a.0.is_nan().cmp(&b.0.is_nan())).then(a.1.cmp(&b.1))
+}
+
+/// Put hits in order and write the first places of one query.
 pub(crate) fn write_best(found: &mut [(f64, u32)], slots: &mut [u32], distances: &mut [f32]) {
-    let order = |a: &(f64, u32), b: &(f64, u32)| {
-        // -0.0 equals 0.0 and NaN of either sign is last: total_cmp alone would separate the former.
-        a.0.partial_cmp(&b.0).unwrap_or_else(|| a.0.is_nan().cmp(&b.0.is_nan())).then(a.1.cmp(&b.1))
-    };
     let k = slots.len().min(found.len());
     if k < found.len() && k > 0 {
-        found.select_nth_unstable_by(k - 1, order);
+        found.select_nth_unstable_by(k - 1, nearer);
     }
     let best = &mut found[..k];
-    best.sort_unstable_by(order);
+    best.sort_unstable_by(nearer);
     for ((&mut (distance, slot), to_slot), to_distance) in best.iter_mut().zip(slots).zip(distances) {
         *to_slot = slot;
         *to_distance = distance as f32;

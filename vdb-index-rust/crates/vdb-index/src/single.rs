@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::matrix::Matrix;
 use crate::metric::Metric;
+use crate::results::nearer;
 
 /// Sums of squares between which no number is infinite or NaN, and one at least is not 0.
 const PLAIN: (f64, f64) = (1e-30, 1e30);
@@ -172,8 +173,7 @@ pub fn nearest(
     let raw = if metric.is_inner_product() { kernels.dot_exact } else { kernels.l2_exact };
     let mut found: Vec<(f64, u32)> =
         slots.into_iter().map(|slot| (metric.distance(raw(query, rows.row(slot))), slot)).collect();
-    // Stable, of slots that rise. Adding 0 makes the two zeros one.
-    found.sort_by(|a, b| (a.0 + 0.0).total_cmp(&(b.0 + 0.0)));
+    found.sort_unstable_by(nearer);
     found.truncate(want);
     Ok(found.into_iter().map(|(distance, slot)| (slot, distance)).unzip())
 }

@@ -96,9 +96,5 @@ pub(crate) fn array<T: crate::npy::Element, const D: usize>(
     name: &str,
     shape: [usize; D],
 ) -> Result<Vec<T>> {
-    let (found, values) = crate::npy::read::<T, D>(&file(directory, name))?;
-    if found != shape {
-        return Err(damaged(directory, name, format!("expected shape {shape:?}, found {found:?}")));
-    }
-    Ok(values)
+    Ok(crate::npy::read::<T, D>(&file(directory, name), Some(shape))?.1)
 }

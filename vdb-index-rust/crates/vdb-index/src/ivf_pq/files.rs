@@ -104,7 +104,7 @@ impl IvfPq {
             return Err(damaged("stretch is out of range"));
         }
         let kernels = Kernels::best();
-        let coarse = Coarse::load(kernels, directory, metric, parameters.n_lists, dim)?;
+        let coarse = Coarse::load(kernels, directory, metric, parameters.n_lists, rows)?;
         let lists = Lists::load(directory, parameters.n_lists, rows.rows())?;
         let order: Vec<u32> =
             if parameters.dealt { store::array(directory, ORDER, [dim])? } else { (0..dim as u32).collect() };
@@ -122,6 +122,12 @@ impl IvfPq {
             Metric::L2 => store::array(directory, TERMS, [rows.rows()])?,
             Metric::Dot | Metric::Cosine => Vec::new(),
         };
+        let (threads, watch) = (pool::cores(), Watch::new(&Unobserved));
+        let row_codes = rerank_codes(kernels, &coarse, &lists, rows, codes, threads, &watch)?;
+        let norms = Norms::default();
+        if row_codes.is_none() {
+            norms.prepare(kernels, metric, rows, threads, &watch)?;
+        }
         Ok(Self {
             kernels,
             metric,
@@ -130,22 +136,14 @@ impl IvfPq {
             seed: parameters.seed,
             bits,
             codes: Codes::new(kernels.fast_layout, bits, pieces, &lists, packed),
-            row_codes: rerank_codes(
-                kernels,
-                &coarse,
-                &lists,
-                rows,
-                codes,
-                pool::cores(),
-                &Watch::new(&Unobserved),
-            )?,
+            row_codes,
             terms: in_blocks(&lists, &terms),
             quantizer: Quantizer::new(order, pieces, codewords, codebooks),
             stretch: parameters.stretch,
             coarse,
             lists,
             filters: Filters::default(),
-            norms: Norms::default(),
+            norms,
         })
     }
 }

@@ -402,6 +402,32 @@ fn a_header_that_lies_is_refused() {
 }
 
 /// Numbers in `index.json` that no array agrees with.
+/// A file may be as large as a shape says and take no room on the disk: what is asked for is what `index.json` knows.
+#[cfg(not(miri))]
+#[test]
+fn a_sparse_file_of_any_length_takes_no_memory() {
+    for kind in KINDS {
+        let specimen = Specimen::new(kind, Metric::L2, 70, 5);
+        for (name, whole) in specimen.files.iter().filter(|(name, _)| name.ends_with(".npy")) {
+            let mut npy = Npy::of(whole);
+            let mut axes = npy.axes();
+            axes[0] = (1 << 36) / (npy.width() as u64 * axes.get(1).copied().unwrap_or(1));
+            npy.shape = shape_of(&axes);
+            npy.data.clear();
+            let (path, header) = (specimen.path().join(name), npy.bytes());
+            std::fs::write(&path, &header).unwrap();
+            let values = axes.iter().product::<u64>() * npy.width() as u64;
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len(header.len() as u64 + values).unwrap();
+            let (result, request) = largest::request_of(|| specimen.survive(&[]));
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(name.as_str()) && error.contains("expected shape"), "{error}");
+            assert!(request < 1 << 20, "{name}: {request} bytes at a time");
+            std::fs::write(&path, whole).unwrap();
+        }
+    }
+}
+
 #[test]
 fn parameters_that_lie_are_refused() {
     for kind in KINDS {

@@ -264,6 +264,11 @@ fn what_was_saved_answers_the_same() {
                 let index = pq(&fixture, metric, n_bits);
                 index.save(directory.path()).unwrap();
                 let loaded = IvfPq::load(directory.path(), fixture.rows(), metric, true).unwrap();
+                assert_eq!(
+                    loaded.bytes(),
+                    index.bytes(),
+                    "what a build makes is there before the first query"
+                );
                 for rerank in [None, Some(0)] {
                     let ask = |index: &IvfPq| {
                         index.search(fixture.rows(), fixture.queries(), 4, None, Some(2), rerank, 1).unwrap()
