@@ -37,7 +37,8 @@ def describe(threads: int) -> dict[str, Any]:
         ],
         "memory_bytes": _memory(),
         "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "system": f"{platform.system()} {platform.release()}",
+        # What comes after a version is what whoever built the kernel calls it.
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": sys.version.split()[0],
         "numpy": np.__version__,
         "vdb_core": version_of("vdb-core"),
