@@ -160,8 +160,8 @@ def test_the_layout_on_disk_is_what_the_page_draws(data: Path) -> None:
         for path in folder.iterdir()
     }
     own = {"notes/", *(f"{path.name}/" for path in library.iterdir() if path.is_dir())}
-    # Placeholders; what appears only when something was damaged, or large; the log that SQLite keeps beside its file.
-    now_and_then = {"_quarantine/", "_journal_entries/"}
+    # Placeholders; what appears only when something was damaged, or large, or when settings ask for it; SQLite's log beside its file.
+    now_and_then = {"_quarantine/", "_journal_entries/", "_api_key", "_storage.json"}
     assert named - {"<library_id>/", "<generation>/"} - now_and_then == {
         name for name in there - own - now_and_then if not name.startswith("_journal.sqlite3-")
     }
