@@ -173,6 +173,7 @@ def test_a_directory_in_use_is_refused_and_one_that_is_not_there_too(data: Path,
 
 def test_what_is_harmless_is_named(data: Path) -> None:
     (data / "notes.txt").write_text("mine")
+    (data / "_api_key").write_text("made by the server")
     (data / "_deleted-old-1").mkdir()
     (data / "kept" / "3" / "extra.bin").write_bytes(b"x")
     (data / "kept" / "_deleted-1").mkdir()

@@ -116,7 +116,7 @@ def _look_around(data_dir: Path, result: CheckReport) -> None:
     with told(f"list {data_dir}"):
         found = sorted(data_dir.iterdir())
     for path in found:
-        if path.name in {"_lock", JOURNAL, f"{JOURNAL}-wal", ENTRIES}:
+        if path.name in {"_lock", "_api_key", JOURNAL, f"{JOURNAL}-wal", ENTRIES}:
             continue
         if path.name == _QUARANTINE and path.is_dir():
             _look_into_quarantine(path, result)
