@@ -317,7 +317,10 @@ class SqliteJournal:
             with self._writing("shrink the journal") as connection:
                 free = pragma(connection, "freelist_count")
                 if not isinstance(free, int) or free <= _SPARE_PAGES or free >= before:
-                    return pragma(connection, "wal_checkpoint(TRUNCATE)") == 0
+                    emptied = pragma(connection, "wal_checkpoint(TRUNCATE)") == 0
+                    # What was written and deleted is not read again: two megabytes of pages would only be kept.
+                    _ = pragma(connection, "shrink_memory")
+                    return emptied
                 with self._relaxed(connection):
                     # Not execute(): this pragma frees one page a step, and a statement without columns gets one step.
                     _ = connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
