@@ -31,7 +31,9 @@ __all__ = ["run"]
 def run(options: Options) -> int:
     """Measure and show, or only show."""
     if options.beside:
-        print(beside.render({file.stem: _results(file) for file in options.beside}))
+        stems = [file.stem for file in options.beside]
+        names = [str(file) if stems.count(file.stem) > 1 else file.stem for file in options.beside]
+        print(beside.render({name: _results(file) for name, file in zip(names, options.beside, strict=True)}))
         return 0
     if options.redraw is not None:
         results: dict[str, Any] = _results(options.redraw)

@@ -48,6 +48,17 @@ def test_it_measures_each_index_type_and_says_who_is_absent(tmp_path: Path) -> N
     assert again.returncode == 0, again.stderr
     tables = again.stdout.split("## generated", 1)[1].split("\nno plots")[0].split("\ndrew")[0]
     assert tables.strip() in done.stdout
+    # Two of one name are two columns.
+    twin = tmp_path / "twin" / "results.json"
+    twin.parent.mkdir()
+    twin.write_bytes((tmp_path / "results.json").read_bytes())
+    both = bench("--beside", str(tmp_path / "results.json"), str(twin))
+    assert both.returncode == 0, both.stderr
+    assert str(tmp_path / "results.json") in both.stdout
+    assert str(twin) in both.stdout
+    wrong = bench("--beside", str(tmp_path))
+    assert wrong.returncode == 1
+    assert "expected the results.json of a run" in wrong.stderr
 
 
 def test_data_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vdb_core.errors import OperatorError, ValidationFailed
 from vdb_core.persistence import lock_directory
-from vdb_core.persistence.kept_by import JOURNAL, KeptBy, kept_by, write_kept_by
+from vdb_core.persistence.kept_by import JOURNAL, KeptBy, forget_kept_by, kept_by, write_kept_by
 from vdb_core.plugins import validate_params
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def open_storage(
         lock = lock_directory(data_dir)
         opened.callback(lock.release)
         wanted = KeptBy(snapshot_store=settings.snapshot_store, journal=settings.journal)
-        known = _known(data_dir, wanted)
+        if not _known(data_dir, wanted) and wanted != _BUILT_IN:
+            # Before anything is made there, by which the built-in journal would seem to be the one.
+            write_kept_by(data_dir, wanted)
+            opened.callback(forget_kept_by, data_dir)
         store = store_type.open(str(data_dir), store_params)
         opened.callback(store.close)
         journal = journal_type.open(str(data_dir), journal_params)
-        opened.callback(journal.close)
-        if not known and wanted != _BUILT_IN:
-            write_kept_by(data_dir, wanted)
         opened.pop_all()
     return lock, store, journal
 

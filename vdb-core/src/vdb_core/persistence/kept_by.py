@@ -12,9 +12,9 @@ from vdb_core.persistence.durable import Disk, told
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FILE", "JOURNAL", "KeptBy", "kept_by", "write_kept_by"]
+__all__ = ["JOURNAL", "KeptBy", "forget_kept_by", "kept_by", "write_kept_by"]
 
-FILE: Final = "_storage.json"
+_FILE: Final = "_storage.json"
 JOURNAL: Final = "_journal.sqlite3"
 """What the built-in journal keeps, by which its directories are known."""
 
@@ -32,11 +32,11 @@ def kept_by(data_dir: Path) -> KeptBy | None:
     Raises:
         StorageFailed: the file cannot be read, or is not what it should be.
     """
-    path = data_dir / FILE
+    path = data_dir / _FILE
     with told(f"read {path}"):
         try:
             text = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
     try:
         found: dict[str, str] = orjson.loads(text)
@@ -50,6 +50,12 @@ def kept_by(data_dir: Path) -> KeptBy | None:
 
 def write_kept_by(data_dir: Path, names: KeptBy) -> None:
     """Put the names down; they survive power loss when this returns."""
-    path = data_dir / FILE
+    path = data_dir / _FILE
     with told(f"write {path}"):
         Disk().put(path, orjson.dumps(names, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def forget_kept_by(data_dir: Path) -> None:
+    """Take the names back: what they name could not be opened."""
+    with told(f"remove {data_dir / _FILE}"):
+        Disk().remove_file(data_dir / _FILE)
